@@ -1,0 +1,189 @@
+"""Every error that a request can earn, with the words, type and context that fal documents.
+
+RequestError                            422, one entry of fal's ``detail`` list
+├── PromptError                         value_error
+├── FileDownloadError                   file_download_error
+├── FileTooLargeError                   file_too_large            max_size
+├── ArchiveError
+│   ├── InvalidArchiveError             invalid_archive           supported_extensions
+│   ├── TooFewPhotosError               archive_file_count_below_minimum
+│   └── TooManyPhotosError              archive_file_count_exceeds_maximum
+├── ImageError
+│   ├── ImageLoadError                  image_load_error
+│   ├── ImageTooSmallError              image_too_small           min_height, min_width
+│   ├── ImageTooLargeError              image_too_large           max_height, max_width
+│   └── UnsupportedImageFormatError     unsupported_image_format  supported_formats
+├── FaceDetectionError                  face_detection_error
+├── ContentPolicyError                  content_policy_violation
+├── NoMediaGeneratedError               no_media_generated
+├── FeatureNotSupportedError            feature_not_supported
+└── NotOneOfError                       one_of                    expected
+
+Cancelled                               the caller took the request back; 499 on the wire
+
+Types and contexts: https://docs.fal.ai/errors. Nothing here knows HTTP beyond the status code that fal's
+documentation gives a type; photomaker_app.py turns these into responses.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+DOCUMENTATION = "https://docs.fal.ai/errors"
+SHOWN_INPUT = 256  # characters of the caller's own value that an error repeats
+
+
+class RequestError(Exception):
+    """A request that cannot be served as it was sent.
+
+    Args:
+        field: The input field to change, as the caller named it.
+        message: What is wrong and what to change, in one or two sentences.
+        input: The caller's value, repeated in the error; long strings are shortened.
+        **context: The ``ctx`` that fal documents for this type.
+    """
+
+    type: ClassVar[str] = "value_error"
+    status: ClassVar[int] = 422
+
+    def __init__(self, field: str, message: str, *, input: object = None, **context: Any) -> None:  # noqa: A002
+        super().__init__(message)
+        self.field = field
+        self.message = message
+        self.input = input
+        self.context = context
+
+    def as_detail(self) -> dict[str, Any]:
+        """One entry of the ``detail`` list: loc, msg, type, url, and ctx and input where there are any."""
+        detail: dict[str, Any] = {
+            "loc": ["body", self.field],
+            "msg": self.message,
+            "type": self.type,
+            "url": f"{DOCUMENTATION}#{self.type}",
+        }
+        if self.context:
+            detail["ctx"] = self.context
+        if self.input is not None:
+            detail["input"] = shortened(self.input)
+        return detail
+
+
+class PromptError(RequestError):
+    """The prompt (or the negative prompt) is not written as the method needs it."""
+
+
+class FileDownloadError(RequestError):
+    type = "file_download_error"
+
+
+class FileTooLargeError(RequestError):
+    type = "file_too_large"
+
+    def __init__(self, field: str, message: str, *, max_size: int, input: object = None) -> None:  # noqa: A002
+        super().__init__(field, message, input=input, max_size=max_size)
+
+
+class ArchiveError(RequestError):
+    """What came down is not an archive of photos."""
+
+
+class InvalidArchiveError(ArchiveError):
+    type = "invalid_archive"
+
+    def __init__(self, field: str, message: str, *, supported_extensions: Sequence[str]) -> None:
+        super().__init__(field, message, supported_extensions=list(supported_extensions))
+
+
+class TooFewPhotosError(ArchiveError):
+    type = "archive_file_count_below_minimum"
+
+    def __init__(
+        self, field: str, message: str, *, min_count: int, provided_count: int, supported_extensions: Sequence[str]
+    ) -> None:
+        super().__init__(
+            field,
+            message,
+            min_count=min_count,
+            provided_count=provided_count,
+            supported_extensions=list(supported_extensions),
+        )
+
+
+class TooManyPhotosError(ArchiveError):
+    type = "archive_file_count_exceeds_maximum"
+
+    def __init__(
+        self, field: str, message: str, *, max_count: int, provided_count: int, supported_extensions: Sequence[str]
+    ) -> None:
+        super().__init__(
+            field,
+            message,
+            max_count=max_count,
+            provided_count=provided_count,
+            supported_extensions=list(supported_extensions),
+        )
+
+
+class ImageError(RequestError):
+    """One picture among the caller's files cannot be used."""
+
+
+class ImageLoadError(ImageError):
+    type = "image_load_error"
+
+
+class ImageTooSmallError(ImageError):
+    type = "image_too_small"
+
+    def __init__(self, field: str, message: str, *, min_height: int, min_width: int) -> None:
+        super().__init__(field, message, min_height=min_height, min_width=min_width)
+
+
+class ImageTooLargeError(ImageError):
+    type = "image_too_large"
+
+    def __init__(self, field: str, message: str, *, max_height: int, max_width: int) -> None:
+        super().__init__(field, message, max_height=max_height, max_width=max_width)
+
+
+class UnsupportedImageFormatError(ImageError):
+    type = "unsupported_image_format"
+
+    def __init__(self, field: str, message: str, *, supported_formats: Sequence[str]) -> None:
+        super().__init__(field, message, supported_formats=list(supported_formats))
+
+
+class FaceDetectionError(RequestError):
+    type = "face_detection_error"
+
+
+class ContentPolicyError(RequestError):
+    type = "content_policy_violation"
+
+
+class NoMediaGeneratedError(RequestError):
+    type = "no_media_generated"
+
+
+class FeatureNotSupportedError(RequestError):
+    type = "feature_not_supported"
+
+
+class NotOneOfError(RequestError):
+    type = "one_of"
+
+    def __init__(self, field: str, message: str, *, expected: Sequence[str], input: object = None) -> None:  # noqa: A002
+        super().__init__(field, message, input=input, expected=list(expected))
+
+
+class Cancelled(Exception):  # noqa: N818 - not an error of anybody's
+    """The caller took the request back; raised between two denoising steps."""
+
+
+def shortened(value: object) -> object:
+    """The value as an error repeats it: a long string loses its middle, a data URI all but its beginning."""
+    if not isinstance(value, str) or len(value) <= SHOWN_INPUT:
+        return value
+    if value.startswith("data:"):
+        return value[:64] + "…"
+    half = SHOWN_INPUT // 2
+    return value[:half] + "…" + value[-half:]
