@@ -97,7 +97,13 @@ class TooFewPhotosError(ArchiveError):
     type = "archive_file_count_below_minimum"
 
     def __init__(
-        self, field: str, message: str, *, min_count: int, provided_count: int, supported_extensions: Sequence[str]
+        self,
+        field: str,
+        message: str,
+        *,
+        min_count: int,
+        provided_count: int,
+        supported_extensions: Sequence[str],
     ) -> None:
         super().__init__(
             field,
@@ -112,7 +118,13 @@ class TooManyPhotosError(ArchiveError):
     type = "archive_file_count_exceeds_maximum"
 
     def __init__(
-        self, field: str, message: str, *, max_count: int, provided_count: int, supported_extensions: Sequence[str]
+        self,
+        field: str,
+        message: str,
+        *,
+        max_count: int,
+        provided_count: int,
+        supported_extensions: Sequence[str],
     ) -> None:
         super().__init__(
             field,

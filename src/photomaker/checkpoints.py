@@ -1,0 +1,149 @@
+"""Where weights come from, and how they become a pipeline."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import StableDiffusionXLPipeline
+from huggingface_hub import hf_hub_download
+from safetensors.torch import load_file
+from torch import Tensor
+
+from photomaker.id_encoder import IDEncoder, build_id_encoder
+
+SCHEDULERS = {
+    "ddim": "DDIMScheduler",
+    "ddpm": "DDPMScheduler",
+    "dpm++": "DPMSolverMultistepScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "euler-a": "EulerAncestralDiscreteScheduler",
+    "unipc": "UniPCMultistepScheduler",
+}
+
+
+class CheckpointError(Exception):
+    """Weights are missing, or are not what they should be."""
+
+
+@dataclass(frozen=True)
+class LoRA:
+    """A LoRA of the base: a ``.safetensors`` path or "owner/repository/file" on the hub, and its weight."""
+
+    path: str | Path
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """The two halves of a published PhotoMaker file."""
+
+    id_encoder: dict[str, Tensor]
+    lora: dict[str, Tensor]
+
+
+def load(
+    base: str | Path,
+    adapter: str | Path,
+    *,
+    loras: Sequence[LoRA | tuple[str | Path, float]] = (),
+    scheduler: str | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> tuple[StableDiffusionXLPipeline, IDEncoder]:
+    """A stock SDXL pipeline with the adapter's LoRA and the others fused in, and the adapter's ID encoder.
+
+    Raises:
+        CheckpointError: Something is missing, or is not what it should be.
+    """
+    weights = read_adapter(adapter)
+    sdxl = load_base(base, dtype)
+    if scheduler is not None:
+        sdxl.scheduler = make_scheduler(scheduler, dict(sdxl.scheduler.config))
+    fuse_loras(sdxl, weights.lora, [lora if isinstance(lora, LoRA) else LoRA(*lora) for lora in loras])
+    sdxl.to(device)
+    try:
+        return sdxl, build_id_encoder(weights.id_encoder, dtype=dtype, device=device)
+    except ValueError as error:
+        raise CheckpointError(f"{adapter}: {error}") from error
+
+
+def load_base(base: str | Path, dtype: torch.dtype) -> StableDiffusionXLPipeline:
+    """A diffusers folder, a hub id or a single-file checkpoint, as a stock pipeline."""
+    options: dict[str, Any] = {"dtype": dtype, "add_watermarker": False}
+    try:
+        if Path(base).is_file():
+            return StableDiffusionXLPipeline.from_single_file(str(base), **options)
+        return StableDiffusionXLPipeline.from_pretrained(str(base), **options)
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{base}: not an SDXL checkpoint that can be loaded: {error}") from error
+
+
+def read_adapter(adapter: str | Path) -> Adapter:
+    """A PhotoMaker file in either published form: a torch pickle of two dictionaries, or safetensors.
+
+    Raises:
+        CheckpointError: There is no such file, or it is no PhotoMaker adapter.
+    """
+    path = located(adapter)
+    try:
+        if path.suffix == ".safetensors":
+            tensors = load_file(path)
+            halves = {
+                half: {
+                    key.removeprefix(f"{half}."): value for key, value in tensors.items() if key.startswith(f"{half}.")
+                }
+                for half in ("id_encoder", "lora_weights")
+            }
+        else:
+            halves = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        found = Adapter(halves["id_encoder"], halves["lora_weights"])
+    except Exception as error:
+        raise CheckpointError(f"{adapter}: not a PhotoMaker adapter: {error}") from error
+    if not found.id_encoder or not found.lora:
+        raise CheckpointError(f"{adapter}: not a PhotoMaker adapter: it lacks id_encoder or lora_weights")
+    return found
+
+
+def fuse_loras(sdxl: StableDiffusionXLPipeline, adapter: dict[str, Tensor], others: Sequence[LoRA]) -> None:
+    """Fuse the adapter's LoRA at weight 1 and the others at theirs, as the authors' notebooks do."""
+    names = {"photomaker": 1.0}
+    sdxl.load_lora_weights(dict(adapter), adapter_name="photomaker")
+    for number, lora in enumerate(others):
+        name = f"lora_{number}"
+        names[name] = lora.weight
+        try:
+            sdxl.load_lora_weights(load_file(located(lora.path)), adapter_name=name)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"{lora.path}: not a LoRA of this base: {error}") from error
+    sdxl.set_adapters(list(names), list(names.values()))
+    sdxl.fuse_lora()
+    sdxl.unload_lora_weights()
+
+
+def make_scheduler(name: str, config: dict[str, Any]) -> Any:
+    """A scheduler by its short name, with the base's own schedule."""
+    if name not in SCHEDULERS:
+        raise CheckpointError(f"unknown scheduler {name!r}: one of {', '.join(sorted(SCHEDULERS))}")
+    return getattr(diffusers, SCHEDULERS[name]).from_config(config)
+
+
+def located(file: str | Path) -> Path:
+    """A path as it is, or "owner/repository/file" brought from the hub.
+
+    Raises:
+        CheckpointError: It is neither there nor on the hub.
+    """
+    path = Path(file)
+    if path.is_file():
+        return path
+    owner, _, rest = str(file).partition("/")
+    repository, _, name = rest.partition("/")
+    if path.is_absolute() or not name:
+        raise CheckpointError(f"{file}: there is no such file")
+    try:
+        return Path(hf_hub_download(f"{owner}/{repository}", name))
+    except Exception as error:
+        raise CheckpointError(f"{file}: neither a file here nor on the hub: {error}") from error

@@ -1,0 +1,204 @@
+"""fal.toml, typed: one deployment's machine, scaling, pipelines and switches.
+
+A deployment file is read where it is written, on the laptop that deploys; a mistake in it is reported there,
+with the file and the key. What a runner needs of it travels as plain data.
+"""
+
+import os
+import re
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
+
+from photomaker.checkpoints import SCHEDULERS
+
+VARIABLE = "PHOTOMAKER_DEPLOYMENT"
+PACKAGE = "package:"  # a path inside the installed photomaker package, wherever that is
+RUNNERS_DISK = "/data"  # exists on a runner, not where a deployment is written
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_FILE = re.compile(r"[\w.-]+/[\w.-]+/[\w./-]+")
+
+
+class DeploymentError(Exception):
+    """The deployment file cannot be used as it is; the message names the file and the key."""
+
+
+def checked(source: str, info: ValidationInfo, hub: re.Pattern[str]) -> str:
+    """A checkpoint as the runner will look for it: a package path, an absolute path, or a hub id."""
+    if source.startswith((PACKAGE, RUNNERS_DISK + "/")):
+        return source
+    folder = Path((info.context or {}).get("folder", "."))
+    path = (folder / source).resolve()
+    if path.exists():
+        package = package_folder()
+        if path.is_relative_to(package):
+            return PACKAGE + path.relative_to(package).as_posix()
+        return str(path)
+    if source.startswith((".", "/")) or not hub.fullmatch(source):
+        raise ValueError(f"there is no {path}, and {source!r} is no name on the hub")
+    return source
+
+
+def checked_base(source: str, info: ValidationInfo) -> str:
+    try:
+        return checked(source, info, HUB_ID)
+    except ValueError:
+        return checked(source, info, HUB_FILE)  # a single-file checkpoint inside a repository
+
+
+def checked_file(source: str, info: ValidationInfo) -> str:
+    return checked(source, info, HUB_FILE)
+
+
+Base = Annotated[str, AfterValidator(checked_base)]
+File = Annotated[str, AfterValidator(checked_file)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class Table(BaseModel):
+    """A table of the file: unknown keys are mistakes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LoRASettings(Table):
+    path: File
+    weight: float = Field(default=1.0, ge=-2, le=2)
+    revision: str | None = None
+    sha256: Sha256 | None = None
+
+
+class PipelineSettings(Table):
+    """One value of ``base_pipeline``: a base, an adapter, what is fused with them, and the scheduler.
+
+    ``revision`` pins the base's commit on the hub, ``adapter_revision`` and ``adapter_sha256`` the adapter's.
+    """
+
+    base: Base
+    adapter: File
+    scheduler: str | None = None
+    loras: tuple[LoRASettings, ...] = ()
+    revision: str | None = None
+    adapter_revision: str | None = None
+    adapter_sha256: Sha256 | None = None
+
+    def model_post_init(self, context: Any) -> None:
+        if self.scheduler is not None and self.scheduler not in SCHEDULERS:
+            raise ValueError(f"scheduler: {self.scheduler!r} is none of {', '.join(sorted(SCHEDULERS))}")
+
+
+class InferenceSettings(Table):
+    """How the networks run; see the comments in fal.toml for what each costs and gives."""
+
+    attention: Literal["sdpa", "flash", "math"] = "sdpa"
+    channels_last: bool = False
+    fuse_projections: bool = False
+    compile: Literal["off", "regional", "whole"] = "off"
+    compile_vae: bool = False
+    prepared: bool = True  # keep fused, cast weights on the runners' disk in the form that loads fastest
+
+
+class AppSettings(Table):
+    """fal.App's attributes, by their own names."""
+
+    app_name: str = "photomaker"
+    app_auth: Literal["private", "public", "shared"] = "private"
+    machine_type: str | tuple[str, ...] = "GPU-H100"
+    num_gpus: int = Field(default=1, ge=1)
+    regions: tuple[str, ...] | None = None
+    keep_alive: int = Field(default=300, ge=0)
+    min_concurrency: int = Field(default=0, ge=0)
+    max_concurrency: int = Field(default=2, ge=1)
+    concurrency_buffer: int = Field(default=0, ge=0)
+    scaling_delay: int | None = Field(default=None, ge=0)
+    max_multiplexing: int = Field(default=1, ge=1)
+    request_timeout: int = Field(default=600, ge=1)
+    startup_timeout: int = Field(default=900, ge=1)
+    termination_grace_period_seconds: int | None = Field(default=None, ge=1)
+    secrets: tuple[str, ...] | None = None
+    data_mounts: tuple[str, ...] | None = None
+
+    def attributes(self) -> dict[str, Any]:
+        """What to set on the class; tuples as the lists that fal expects, unset options left out."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in self if value is not None}
+
+
+class Deployment(Table):
+    """One deployment, validated.
+
+    Attributes:
+        device: "cuda", "cpu", or "auto" (CUDA where there is a GPU).
+        dtype: Of all weights.
+        height, width: Of every picture, in pixels.
+        faces: "crop" finds the person and crops to the face; "off" passes photos on as they are.
+        face_pack: InsightFace's model pack, by name.
+        face_root: The folder that has ``models/NAME``; None: InsightFace's own store.
+        safety: "check" withholds pictures that a classifier flags; "off" returns all.
+        allow_hosts: "host" or "host:port" entries that may be loopback or private addresses.
+        cache_dir: Where checkpoints and prepared weights are kept; None: /data on a runner, else the user's cache.
+        pipelines: What ``base_pipeline`` may name.
+    """
+
+    app: AppSettings = AppSettings()
+    device: Literal["auto", "cuda", "cpu"] = "auto"
+    dtype: Literal["float32", "float16", "bfloat16"] = "bfloat16"
+    height: int = Field(default=1024, ge=64, le=2048, multiple_of=8)
+    width: int = Field(default=1024, ge=64, le=2048, multiple_of=8)
+    faces: Literal["crop", "off"] = "crop"
+    face_pack: str = "buffalo_l"
+    face_root: str | None = None
+    safety: Literal["check", "off"] = "check"
+    allow_hosts: tuple[str, ...] = ()
+    cache_dir: str | None = None
+    inference: InferenceSettings = InferenceSettings()
+    pipelines: dict[Literal["photomaker", "photomaker-style"], PipelineSettings] = Field(min_length=1)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """The deployment that a file describes.
+
+        Raises:
+            DeploymentError: The file is missing, is no TOML, or has a wrong, unknown or missing key.
+        """
+        path = Path(path)
+        try:
+            tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise DeploymentError(f"{path}: cannot be read: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise DeploymentError(f"{path}: not a TOML file: {error}") from error
+        try:
+            return cls.model_validate(tables, context={"folder": path.parent})
+        except ValidationError as error:
+            raise DeploymentError("\n".join(described(path, error))) from error
+
+    @classmethod
+    def chosen(cls, default: str | Path) -> Self:
+        """The deployment that the environment variable PHOTOMAKER_DEPLOYMENT names, else the default one."""
+        return cls.read(os.environ.get(VARIABLE) or default)
+
+
+def described(path: Path, error: ValidationError) -> list[str]:
+    """Each mistake as "file: table.key: what is wrong"."""
+    lines = []
+    for detail in error.errors():
+        key = ".".join(str(part) for part in detail["loc"] if part != "[key]")
+        message = detail["msg"].removeprefix("Value error, ")
+        if detail["type"] == "extra_forbidden":
+            message = "there is no such key"
+        lines.append(f"{path}: {key}: {message}")
+    return lines
+
+
+def package_folder() -> Path:
+    return Path(str(resources.files("photomaker")))
+
+
+def on_disk(source: str) -> str:
+    """The source as this machine finds it: package paths made absolute, the rest as it is."""
+    if source.startswith(PACKAGE):
+        return str(package_folder() / source.removeprefix(PACKAGE))
+    return source

@@ -1,0 +1,151 @@
+"""The prompt: its trigger word, its class word, and its 77 tokens.
+
+"a photo of a man img": ``img`` is the trigger word, ``man`` before it the class word. The trigger leaves the
+prompt; the class word is repeated once for every ID token, and these repetitions carry the person.
+
+``img</w>`` is one token of CLIP's own vocabulary, so the tokenizers stay as they are, the trigger is found in
+any case and before any punctuation, and never inside a longer word.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from photomaker.errors import PromptError, TooManyPhotosError
+
+TRIGGER = "img"
+TRIGGER_TOKEN = "img</w>"  # noqa: S105
+EXAMPLE = 'Write the word "img" once, directly after the class word, as in "portrait photo of a man img, smiling".'
+
+
+@dataclass(frozen=True)
+class TokenizedPrompt:
+    """One tokenizer's view of a prompt, each list ``model_max_length`` ids long.
+
+    Attributes:
+        text_only: The prompt without its trigger word, the class word standing once.
+        id_prompt: The same with the class word repeated for every ID token.
+        class_tokens: Where those repetitions stand in ``id_prompt``.
+        dropped: The words for which there was no room in ``id_prompt``.
+    """
+
+    text_only: list[int]
+    id_prompt: list[int]
+    class_tokens: slice
+    dropped: str
+
+
+def class_token_index(prompt: str, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Where the class word stands among the prompt's ids; checks the trigger word on the way.
+
+    Raises:
+        PromptError: The trigger word is missing, doubled, or has no class word directly before it.
+    """
+    ids = tokenizer.encode(prompt, verbose=False)
+    trigger = trigger_id(tokenizer)
+    found = [index for index, token in enumerate(ids) if token == trigger]
+    if not found:
+        raise PromptError("prompt", f'The prompt has no trigger word "{TRIGGER}". {EXAMPLE}', input=prompt)
+    if len(found) > 1:
+        raise PromptError(
+            "prompt",
+            f'The prompt has the trigger word "{TRIGGER}" {len(found)} times. {EXAMPLE}',
+            input=prompt,
+        )
+    before = tokenizer.convert_ids_to_tokens(ids[found[0] - 1])
+    if found[0] == 1:
+        raise PromptError(
+            "prompt", f'The trigger word "{TRIGGER}" has no class word before it. {EXAMPLE}', input=prompt
+        )
+    if not any(character.isalnum() for character in before.removesuffix("</w>")):
+        mark = before.removesuffix("</w>")
+        raise PromptError(
+            "prompt",
+            f'"{mark}" stands between the class word and the trigger word "{TRIGGER}". {EXAMPLE}',
+            input=prompt,
+        )
+    return found[0] - 1
+
+
+def photo_room(prompt: str, tokenizer: PreTrainedTokenizerBase, tokens_per_photo: int) -> int:
+    """How many photos the prompt has room for between its class word and the last token."""
+    return max(0, tokenizer.model_max_length - class_token_index(prompt, tokenizer)) // tokens_per_photo
+
+
+def tokenize(
+    prompt: str,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    photos: int,
+    tokens_per_photo: int = 1,
+) -> TokenizedPrompt:
+    """Tokenize a prompt for ``photos`` photos.
+
+    Words that do not fit are cut as the authors' code cuts them: version 1 (one token a photo) expands, then
+    cuts; version 2 cuts to the tokenizer's length, then expands and cuts again.
+
+    Raises:
+        PromptError: See :func:`class_token_index`; or the class word stands too late for one photo.
+        TooManyPhotosError: The ID tokens of so many photos do not fit behind the words before them.
+    """
+    longest = tokenizer.model_max_length
+    start = class_token_index(prompt, tokenizer)
+    repeats = photos * tokens_per_photo
+    room = max(0, longest - start) // tokens_per_photo
+    if room == 0:
+        raise PromptError(
+            "prompt",
+            f"The class word comes too late: {start - 1} tokens stand before it and only {longest} fit. "
+            "Move it, with the trigger word behind it, nearer to the beginning of the prompt.",
+            input=prompt,
+        )
+    if photos > room:
+        raise TooManyPhotosError(
+            "image_archive_url",
+            f"{photos} photos do not fit into this prompt: at most {room} do. "
+            "Send fewer photos, or move the class word nearer to the beginning of the prompt.",
+            max_count=room,
+            provided_count=photos,
+            supported_extensions=(),
+        )
+    ids = tokenizer.encode(prompt, verbose=False)
+
+    def expanded(ids: list[int]) -> list[int]:
+        return [*ids[:start], *[ids[start]] * repeats, *ids[start + 2 :]]
+
+    whole = expanded(ids)
+    id_prompt = padded((expanded(cut(ids, longest)) if tokens_per_photo > 1 else whole)[:longest], tokenizer)
+    kept = next((i for i, (a, b) in enumerate(zip(whole, id_prompt, strict=False)) if a != b), longest)
+    return TokenizedPrompt(
+        text_only=padded(cut([*ids[: start + 1], *ids[start + 2 :]], longest), tokenizer),
+        id_prompt=id_prompt,
+        class_tokens=slice(start, start + repeats),
+        dropped=tokenizer.decode(whole[kept:], skip_special_tokens=True).strip(),
+    )
+
+
+def plain(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The ids of an ordinary text, such as the negative prompt, cut and padded."""
+    return padded(cut(tokenizer.encode(text, verbose=False), tokenizer.model_max_length), tokenizer)
+
+
+def cut(ids: Sequence[int], longest: int) -> list[int]:
+    """At most ``longest`` ids, the last of them still the end of text."""
+    return list(ids) if len(ids) <= longest else [*ids[: longest - 1], ids[-1]]
+
+
+def padded(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    return [*ids, *[tokenizer.pad_token_id] * (tokenizer.model_max_length - len(ids))]
+
+
+def trigger_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The trigger word's id in the tokenizer's own vocabulary.
+
+    Raises:
+        ValueError: The vocabulary has no such token, so this is not a CLIP tokenizer.
+    """
+    token = tokenizer.get_vocab().get(TRIGGER_TOKEN)
+    if token is None:
+        raise ValueError(f'the tokenizer has no token "{TRIGGER_TOKEN}": PhotoMaker needs a CLIP tokenizer')
+    return int(token)
