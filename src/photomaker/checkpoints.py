@@ -12,16 +12,8 @@ from huggingface_hub import hf_hub_download
 from safetensors.torch import load_file
 from torch import Tensor
 
+from photomaker.deployment import SCHEDULERS
 from photomaker.id_encoder import IDEncoder, build_id_encoder
-
-SCHEDULERS = {
-    "ddim": "DDIMScheduler",
-    "ddpm": "DDPMScheduler",
-    "dpm++": "DPMSolverMultistepScheduler",
-    "euler": "EulerDiscreteScheduler",
-    "euler-a": "EulerAncestralDiscreteScheduler",
-    "unipc": "UniPCMultistepScheduler",
-}
 
 
 class CheckpointError(Exception):

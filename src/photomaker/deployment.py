@@ -10,14 +10,24 @@ import tomllib
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
 
-from photomaker.checkpoints import SCHEDULERS
+SCHEDULERS = {
+    "ddim": "DDIMScheduler",
+    "ddpm": "DDPMScheduler",
+    "dpm++": "DPMSolverMultistepScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "euler-a": "EulerAncestralDiscreteScheduler",
+    "unipc": "UniPCMultistepScheduler",
+}
 
 VARIABLE = "PHOTOMAKER_DEPLOYMENT"
 PACKAGE = "package:"  # a path inside the installed photomaker package, wherever that is
 RUNNERS_DISK = "/data"  # exists on a runner, not where a deployment is written
+BasePipeline = Literal["photomaker", "photomaker-style"]  # as the endpoint names them
+
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 HUB_FILE = re.compile(r"[\w.-]+/[\w.-]+/[\w./-]+")
 
@@ -154,7 +164,13 @@ class Deployment(Table):
     allow_hosts: tuple[str, ...] = ()
     cache_dir: str | None = None
     inference: InferenceSettings = InferenceSettings()
-    pipelines: dict[Literal["photomaker", "photomaker-style"], PipelineSettings] = Field(min_length=1)
+    pipelines: dict[BasePipeline, PipelineSettings] = Field(min_length=1)
+
+    def allowed_hosts(self) -> frozenset[str]:
+        """Hosts that may be private: the file's, PHOTOMAKER_ALLOW_HOSTS's, and the local platform's files."""
+        listed = os.environ.get("PHOTOMAKER_ALLOW_HOSTS", "").split(",")
+        local_files = urlsplit(os.environ.get("LOCALFAL_FILES", "")).netloc
+        return frozenset(host for host in (*self.allow_hosts, *map(str.strip, listed), local_files) if host)
 
     @classmethod
     def read(cls, path: str | Path) -> Self:

@@ -2,6 +2,7 @@
 
 RequestError                            422, one entry of fal's ``detail`` list
 ├── PromptError                         value_error
+├── TextTooLongError                    sequence_too_long         max_length
 ├── FileDownloadError                   file_download_error
 ├── FileTooLargeError                   file_too_large            max_size
 ├── ArchiveError
@@ -69,6 +70,13 @@ class RequestError(Exception):
 
 class PromptError(RequestError):
     """The prompt (or the negative prompt) is not written as the method needs it."""
+
+
+class TextTooLongError(RequestError):
+    type = "sequence_too_long"
+
+    def __init__(self, field: str, message: str, *, max_length: int, input: object = None) -> None:  # noqa: A002
+        super().__init__(field, message, input=input, max_length=max_length)
 
 
 class FileDownloadError(RequestError):
@@ -193,7 +201,10 @@ class Cancelled(Exception):  # noqa: N818 - not an error of anybody's
 
 def shortened(value: object) -> object:
     """The value as an error repeats it: a long string loses its middle, a data URI all but its beginning."""
-    if not isinstance(value, str) or len(value) <= SHOWN_INPUT:
+    if not isinstance(value, str):
+        return value
+    value = value.encode("utf-8", "replace").decode("utf-8")
+    if len(value) <= SHOWN_INPUT:
         return value
     if value.startswith("data:"):
         return value[:64] + "…"

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from photomaker.errors import PromptError, TooManyPhotosError
+from photomaker.errors import PromptError, TextTooLongError, TooManyPhotosError
 
 TRIGGER = "img"
 TRIGGER_TOKEN = "img</w>"  # noqa: S105
+LONGEST_TEXT = 10_000  # characters
 EXAMPLE = 'Write the word "img" once, directly after the class word, as in "portrait photo of a man img, smiling".'
 
 
@@ -34,6 +35,26 @@ class TokenizedPrompt:
     id_prompt: list[int]
     class_tokens: slice
     dropped: str
+
+
+def check_text(field: str, text: str) -> None:
+    """Refuse a text that no tokenizer should be given.
+
+    Raises:
+        TextTooLongError: It is far longer than 77 tokens could hold.
+        PromptError: It is no valid Unicode.
+    """
+    if len(text) > LONGEST_TEXT:
+        raise TextTooLongError(
+            field,
+            f"The text has {len(text)} characters; at most {LONGEST_TEXT} are read.",
+            max_length=LONGEST_TEXT,
+            input=text,
+        )
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise PromptError(field, "The text has half a surrogate pair; send valid Unicode.", input=text) from error
 
 
 def class_token_index(prompt: str, tokenizer: PreTrainedTokenizerBase) -> int:

@@ -1,0 +1,38 @@
+# make demo    pictures of an example person, through the local platform, without account, GPU or download
+# make test    every test; sets up what they need
+# make serve   the endpoint on this machine, for your own client code
+# make deploy  to fal
+PYTHON ?= python3
+BIN := .venv/bin
+NANO := src/photomaker/nano/fal.toml
+
+.PHONY: setup demo test serve deploy bench lint nano
+
+setup: .venv/installed
+
+.venv/installed: pyproject.toml
+	@echo "Setting up .venv: about a gigabyte to install, a minute or a few"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[local,test]'
+	@touch $@
+
+demo: setup
+	$(BIN)/photomaker demo
+
+test: setup
+	$(BIN)/python -m pytest
+
+serve: setup
+	PHOTOMAKER_DEPLOYMENT=$${PHOTOMAKER_DEPLOYMENT:-$(NANO)} \
+		$(BIN)/localfal serve photomaker_app.py::PhotoMaker --as fal-ai/photomaker
+
+deploy: setup
+	$(BIN)/fal deploy photomaker
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+nano: setup
+	$(BIN)/python -m training

@@ -1,0 +1,129 @@
+"""The fal.App: PhotoMaker behind the endpoint ``fal-ai/photomaker`` as fal documents it.
+
+Read on the laptop that deploys: fal.toml's [app] becomes class attributes there, the rest travels with the
+class. The only file that knows fal's serverless side; nothing in it may postpone the evaluation of annotations.
+"""
+
+import tomllib
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import fal
+from fal.auth import fetch_auth_credentials
+from fal.exceptions import RequestCancelledException, UnauthenticatedException
+from fal.toolkit import Image
+from fal.toolkit.file.types import RepositoryId
+from fastapi import Header, HTTPException, Request, Response
+
+from photomaker.deployment import Deployment
+from photomaker.schema import PhotomakerInput, PhotomakerOutput
+
+ROOT = Path(__file__).parent
+DEPLOYMENT = Deployment.chosen(default=ROOT / "fal.toml")
+PINNED = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+
+
+class PhotoMaker(fal.App):
+    """PhotoMaker: customized realistic human photos via stacked ID embedding."""
+
+    requirements = [PINNED, ["."]]  # two layers: the project's own code changes more often than its pins
+    local_python_modules = ["photomaker.schema"]  # it uses fal's Image, and fal is not installed on a runner
+    locals().update(DEPLOYMENT.app.attributes())
+    deployment = DEPLOYMENT.model_dump()
+
+    def setup(self) -> None:
+        """Load and warm every pipeline of the deployment."""
+        from photomaker.deployment import Deployment
+        from photomaker.service import Service
+
+        deployment = Deployment.model_validate(self.deployment)
+        self.service = Service.start(deployment, log=say)
+        self.repository = repository_here()
+        self.running: dict[str, Event] = {}
+
+    @fal.endpoint("/")
+    async def generate(
+        self,
+        input: PhotomakerInput,
+        request: Request,
+        response: Response,
+        x_fal_request_id: str | None = Header(None, include_in_schema=False),
+    ) -> PhotomakerOutput:
+        """Customizing Realistic Human Photos via Stacked ID Embedding: new pictures of the person in your photos."""
+        from anyio import create_task_group, to_thread
+
+        cancelled = Event()
+        if x_fal_request_id:
+            self.running[x_fal_request_id] = cancelled
+
+        async def watch_disconnect() -> None:
+            while (await request.receive())["type"] != "http.disconnect":
+                pass
+            cancelled.set()
+
+        try:
+            async with create_task_group() as tasks:
+                tasks.start_soon(watch_disconnect)
+                output = await to_thread.run_sync(self.pictures, input, cancelled)
+                tasks.cancel_scope.cancel()
+        finally:
+            if x_fal_request_id:
+                self.running.pop(x_fal_request_id, None)
+        response.headers["x-fal-billable-units"] = str(len(output.images))
+        return output
+
+    @fal.endpoint("/cancel")
+    async def cancel(self, x_fal_request_id: str | None = Header(None, include_in_schema=False)) -> dict[str, bool]:
+        """Stop a running request between two steps."""
+        event = self.running.get(x_fal_request_id or "")
+        if event is not None:
+            event.set()
+        return {"cancelled": event is not None}
+
+    def pictures(self, input: PhotomakerInput, cancelled: Event) -> PhotomakerOutput:
+        """Pictures made, and each encoded and uploaded while the next is decoded."""
+        from concurrent.futures import ThreadPoolExecutor
+        from contextvars import copy_context
+
+        from photomaker.errors import Cancelled, RequestError
+        from photomaker.service import Listener, Request, draw_seed
+
+        seed = draw_seed() if input.seed is None else input.seed
+        listener = Listener(
+            log=say, on_step=lambda done, steps: say(f"step {done}/{steps}"), cancelled=cancelled.is_set
+        )
+        try:
+            with ThreadPoolExecutor(max_workers=4) as uploads:
+                uploading = [
+                    uploads.submit(copy_context().run, upload, picture, self.repository)
+                    for picture in self.service.generate(
+                        Request(**input.model_dump(exclude={"seed"}), seed=seed), listener
+                    )
+                ]
+            return PhotomakerOutput(images=[image.result() for image in uploading], seed=seed)
+        except Cancelled as error:
+            raise RequestCancelledException(str(error)) from None
+        except RequestError as error:
+            say(f"{error.type}: {error.message}")
+            raise HTTPException(error.status, [error.as_detail()], {"x-fal-billable-units": "0"}) from None
+
+
+def say(line: str) -> None:
+    """A line of the request's log, which its caller sees."""
+    print(line, flush=True)
+
+
+def upload(picture: Any, repository: RepositoryId) -> Image:
+    """A picture as PNG, uploaded: url, content type, name, size, width and height."""
+    return Image.from_pil(picture, format="png", repository=repository)
+
+
+def repository_here() -> RepositoryId:
+    """fal's storage; data URIs where there is no account to upload with, as on a laptop."""
+    try:
+        fetch_auth_credentials()
+    except UnauthenticatedException:
+        say("no fal account here: pictures are returned as data URIs")
+        return "in_memory"
+    return "fal_v3"

@@ -1,0 +1,149 @@
+"""The wire contract of ``fal-ai/photomaker``: names, order, defaults, ranges and texts as its documentation has them.
+
+This module travels to the runner by value, because ``fal`` itself is not installed there; nothing else in the
+package may import it, and it may not postpone the evaluation of annotations.
+"""
+
+from typing import Annotated, Any, Literal, get_args
+
+from fal.toolkit import Image
+from pydantic import BaseModel, ConfigDict, Field, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import PydanticCustomError, ValidationError
+
+BasePipeline = Literal["photomaker", "photomaker-style"]
+Style = Literal[
+    "(No style)",
+    "Cinematic",
+    "Disney Character",
+    "Digital Art",
+    "Photographic",
+    "Fantasy art",
+    "Neonpunk",
+    "Enhance",
+    "Comic book",
+    "Lowpoly",
+    "Line art",
+]
+
+
+def one_of(*expected: str) -> WrapValidator:
+    """fal's own error type for a value outside an enumeration."""
+
+    message: Any = "Input should be one of " + ", ".join(f"'{choice}'" for choice in expected)
+
+    def check(value: Any, literal: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return literal(value)
+        except ValidationError as error:
+            raise PydanticCustomError("one_of", message, {"expected": list(expected)}) from error
+
+    return WrapValidator(check)
+
+
+def without_default(schema: dict[str, Any]) -> None:
+    """An optional field without a value is documented without a default."""
+    schema.pop("default", None)
+
+
+class PhotomakerInput(BaseModel):
+    image_archive_url: str = Field(
+        description="The URL of the image archive containing the images you want to use.",
+        examples=["https://storage.googleapis.com/falserverless/model_tests/photomaker/elon.zip"],
+    )
+    prompt: str = Field(
+        description="The prompt to use for generating the image. Be as descriptive as possible for best results.",
+        examples=[
+            "instagram photo, portrait photo of a man img, colorful, perfect face, natural skin, "
+            "hard shadows, film grain"
+        ],
+    )
+    base_pipeline: Annotated[BasePipeline, one_of(*get_args(BasePipeline))] = Field(
+        default="photomaker", description="The base pipeline to use for generating the image."
+    )
+    initial_image_url: str | SkipJsonSchema[None] = Field(
+        default=None, description="Optional initial image for img2img", json_schema_extra=without_default
+    )
+    initial_image_strength: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="How much noise to add to the latent image. O for no noise, 1 for maximum noise.",
+    )
+    style: Annotated[Style, one_of(*get_args(Style))] = Field(default="Photographic")
+    negative_prompt: str = Field(
+        default="",
+        description=(
+            "The negative prompt to use.Use it to address details that you don't want\n"
+            "in the image. This could be colors, objects, scenery and even the small details\n"
+            "(e.g. moustache, blurry, low resolution)."
+        ),
+        examples=[
+            "nsfw, lowres, bad anatomy, bad hands, text, error, missing fingers, extra digit, fewer digits, cropped, "
+            "worst quality, low quality, normal quality, jpeg artifacts, signature, watermark, username, blurry"
+        ],
+    )
+    num_inference_steps: int = Field(
+        default=50,
+        ge=20,
+        le=100,
+        description=(
+            "Increasing the amount of steps tells Stable Diffusion that it should take more steps\n"
+            "to generate your final result which can increase the amount of detail in your image."
+        ),
+    )
+    style_strength: int = Field(default=20, ge=15, le=50)
+    num_images: int = Field(
+        default=1,
+        ge=1,
+        le=4,
+        description=(
+            "Number of images to generate in one request. Note that the higher the batch size,\n"
+            "the longer it will take to generate the images."
+        ),
+    )
+    guidance_scale: float = Field(
+        default=5,
+        ge=0.1,
+        le=10,
+        allow_inf_nan=False,
+        description=(
+            "The CFG (Classifier Free Guidance) scale is a measure of how close you want\n"
+            "the model to stick to your prompt when looking for a related image to show you."
+        ),
+    )
+    seed: int | SkipJsonSchema[None] = Field(
+        default=None,
+        description=(
+            "The same seed and the same prompt given to the same version of Stable Diffusion\n"
+            "will output the same image every time."
+        ),
+        examples=[42],
+        json_schema_extra=without_default,
+    )
+
+
+class PhotomakerOutput(BaseModel):
+    model_config = ConfigDict(json_schema_serialization_defaults_required=False)
+
+    images: list[Image] = Field(
+        examples=[
+            [
+                {
+                    "height": 1024,
+                    "width": 1024,
+                    "file_name": "87374b9db2b74f5792839b19d9b29a9a.png",
+                    "file_size": 1785567,
+                    "content_type": "image/png",
+                    "url": "https://storage.googleapis.com/falserverless/model_tests/photomaker/elon-output.png",
+                }
+            ]
+        ]
+    )
+    seed: int
+
+
+# The classes carry the names of the endpoint's OpenAPI components; these are the project's own spelling.
+PhotoMakerInput = PhotomakerInput
+PhotoMakerOutput = PhotomakerOutput
