@@ -1,0 +1,195 @@
+"""The command line: `localfal serve` and `localfal exec`."""
+
+import asyncio
+import contextlib
+import re
+import shlex
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from localfal.environment import Addresses, client_environment
+from localfal.execute import COMMAND_NOT_FOUND, run_command
+from localfal.platform import Platform, Settings
+from localfal.runner_log import RunnerLog
+from localfal.runners import RunnerStartError
+from localfal.state import StateFolder, StateInUseError
+
+app = typer.Typer(
+    help="fal's platform on one machine: any fal.App behind fal's own wire protocol, without an account.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+console = Console(stderr=True, highlight=False)
+
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+APP_ID = re.compile(r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$")
+STARTING_SECONDS = 600.0
+
+
+def parse_app_id(text: str) -> str:
+    """`owner/alias`, as clients name the app."""
+    if not APP_ID.match(text) or text.partition("/")[0] in ("workflows", "comfy", "queue", "storage", "files"):
+        raise typer.BadParameter(f"{text!r} is not of the form OWNER/ALIAS")
+    return text
+
+
+def parse_duration(text: str) -> float:
+    """`90s`, `30m`, `12h` or `7d`, in seconds."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is not a duration such as 90s, 30m, 12h or 7d")
+    return float(match[1]) * UNITS[match[2]]
+
+
+Reference = Annotated[str, typer.Argument(metavar="APP", help="The app, as `path.py::Class`.")]
+AppId = Annotated[str, typer.Option("--as", metavar="OWNER/ALIAS", parser=parse_app_id, help="Its name on fal.")]
+Runners = Annotated[int, typer.Option(min=1, max=64, help="How many runner processes.")]
+State = Annotated[Path, typer.Option(metavar="DIR", help="Queue, results, uploads, certificates.", file_okay=False)]
+Keep = Annotated[
+    float,
+    typer.Option(parser=parse_duration, metavar="DURATION", help="For how long results and uploads are kept."),
+]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="The plain HTTP port; 0: last time's, or a free one.")]
+
+
+@app.command()
+def serve(
+    reference: Reference,
+    app_id: AppId,
+    runners: Runners = 1,
+    state: State = Path(".localfal"),
+    keep: Keep = "7d",  # type: ignore[assignment]  # parsed, like what is typed
+    port: Port = 0,
+) -> None:
+    """Serve an app as fal would: fal.run, queue.fal.run, rest.fal.ai and v3.fal.media, on this machine only."""
+    settings = Settings(reference, app_id, state, runners, keep, port)
+    sys.exit(asyncio.run(_serve(settings)))
+
+
+@app.command("exec", context_settings={"allow_interspersed_args": False, "ignore_unknown_options": False})
+def execute(
+    command: Annotated[list[str], typer.Argument(metavar="COMMAND…", help="What to run, after `--`.")],
+    reference: Annotated[str | None, typer.Option("--app", help="The app, as `path.py::Class`.")] = None,
+    app_id: Annotated[
+        str | None, typer.Option("--as", metavar="OWNER/ALIAS", parser=parse_app_id, help="Its name on fal.")
+    ] = None,
+    runners: Runners = 1,
+    state: State = Path(".localfal"),
+) -> None:
+    """Run COMMAND so that its calls to fal's hosts reach the local platform.
+
+    Uses the platform that serves from the state folder; without one, starts one for --app and --as, and stops it
+    afterwards. COMMAND reaches other https hosts only where NO_PROXY names them.
+    """
+    if (reference is None) != (app_id is None):
+        _fail("--app and --as go together")
+    sys.exit(asyncio.run(_execute(command, reference, app_id, runners, state)))
+
+
+async def _serve(settings: Settings) -> int:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with _platform(settings, echo=True, stop=stop) as platform:
+        if platform is not None:
+            _explain(settings.app_id, platform.addresses)
+            await stop.wait()
+            console.print("localfal: stopping")
+    return 0
+
+
+async def _execute(command: list[str], reference: str | None, app_id: str | None, runners: int, state: Path) -> int:
+    folder = StateFolder(state)
+    if folder.in_use():
+        code = await run_command(command, client_environment(await _running(folder, app_id)))
+    elif reference is None or app_id is None:
+        _fail(f"no platform serves from {state}: start one with `localfal serve`, or pass --app and --as")
+    else:
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        async with _platform(Settings(reference, app_id, state, runners), echo=False, stop=stop) as platform:
+            if platform is None:
+                return KILLED
+            code = await run_command(command, client_environment(platform.addresses))
+    if code == COMMAND_NOT_FOUND:
+        console.print(f"localfal: {escape(command[0])} did not run: exit code {code}")
+    return code
+
+
+KILLED = 128 + signal.SIGINT
+
+
+@asynccontextmanager
+async def _platform(settings: Settings, *, echo: bool, stop: asyncio.Event) -> AsyncIterator[Platform | None]:
+    """A started platform, stopped at the end; None when it was told to stop before it was ready."""
+    runner_log = RunnerLog(settings.state / "runner.log", echo=console if echo else None)
+    platform = Platform(
+        Settings(**{**vars(settings), "on_line": runner_log.add}),
+    )
+    started = time.monotonic()
+    starting = asyncio.create_task(platform.start())
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        with console.status("") as status:
+            while not (starting.done() or stopping.done()):
+                line = f"localfal: {settings.app_id} is setting up · {time.monotonic() - started:.0f} s"
+                status.update(f"{line} · {escape(runner_log.last[:80])}" if runner_log.last else line)
+                await asyncio.wait([starting, stopping], timeout=0.5, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await starting
+            yield None
+            return
+        starting.result()
+    except StateInUseError as error:
+        _fail(f"{error}; pass another --state, or use the one that runs")
+    except RunnerStartError as error:
+        _fail(f"{settings.reference} does not start\n{error}")
+    except OSError as error:
+        _fail(f"cannot listen: {error}")
+    else:
+        console.print(f"localfal: {settings.app_id} is ready after {time.monotonic() - started:.1f} s")
+        try:
+            yield platform
+        finally:
+            await platform.stop()
+    finally:
+        stopping.cancel()
+        runner_log.close()
+
+
+async def _running(folder: StateFolder, app_id: str | None) -> Addresses:
+    """The platform that another process serves from the folder, once it is ready."""
+    deadline = time.monotonic() + STARTING_SECONDS
+    while not (note := folder.read_note()).get("ready"):
+        if time.monotonic() > deadline or not folder.in_use():
+            _fail(f"the platform that serves from {folder.path} did not become ready")
+        await asyncio.sleep(0.2)
+    if app_id is not None and note["app"] != app_id:
+        _fail(f"the platform that serves from {folder.path} serves {note['app']}, not {app_id}")
+    return Addresses(**note["ports"], bundle=folder.path / "ca-bundle.pem")
+
+
+def _explain(app_id: str, addresses: Addresses) -> None:
+    console.print(f"  {addresses.origin}/{app_id} · queue: {addresses.origin}/queue/{app_id}\n")
+    console.print("  For curl, Python and Node, in the shell that runs them:\n")
+    for name, value in client_environment(addresses).items():
+        # Paste-ready: whole lines, never wrapped.
+        console.print(f"export {name}={shlex.quote(value)}", soft_wrap=True, markup=False)
+    console.print()
+
+
+def _fail(message: str) -> NoReturn:
+    console.print(f"localfal: {message}", markup=False, soft_wrap=True)
+    raise SystemExit(1)

@@ -1,0 +1,71 @@
+"""Environments: for a client whose calls shall reach the platform, and for a runner whose uploads shall."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+# Any key opens the local platform; a real one has no business here, so clients are given this one.
+CLIENT_KEY = "localfal:client"
+RUNNER_KEY = "localfal:runner"
+NODE_HOOK = Path(__file__).with_name("fal-hosts.mjs")
+LOOPBACK_NAMES = ("127.0.0.1", "localhost")
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where a platform listens, and the certificates that vouch for it."""
+
+    http: int
+    https: int
+    proxy: int
+    bundle: Path
+
+    @property
+    def origin(self) -> str:
+        """The plain address: needs no certificate and no proxy."""
+        return f"http://127.0.0.1:{self.http}"
+
+
+def client_environment(addresses: Addresses, current: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What to add to the environment of curl, Python and Node so that fal's hosts are this machine."""
+    bundle, proxy = str(addresses.bundle), f"http://127.0.0.1:{addresses.proxy}"
+    direct = _direct_hosts(current)
+    hook = f"--import {NODE_HOOK.as_uri()}"
+    options = current.get("NODE_OPTIONS", "")
+    return {
+        "FAL_KEY": CLIENT_KEY,
+        # Both spellings: which one wins differs from tool to tool.
+        "HTTPS_PROXY": proxy,
+        "https_proxy": proxy,
+        "NO_PROXY": direct,
+        "no_proxy": direct,
+        "SSL_CERT_FILE": bundle,
+        "CURL_CA_BUNDLE": bundle,
+        "REQUESTS_CA_BUNDLE": bundle,
+        "NODE_EXTRA_CA_CERTS": bundle,
+        # Node's fetch reads no proxy variable; the hook does for fal's hosts what the proxy does for the others.
+        "NODE_OPTIONS": options if hook in options else f"{options} {hook}".strip(),
+        "LOCALFAL_GATEWAY": addresses.origin,
+        "LOCALFAL_FILES": addresses.origin,
+    }
+
+
+def runner_environment(addresses: Addresses, current: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The whole environment of a runner: the caller's, with the app's own uploads led to the local storage."""
+    direct = _direct_hosts(current)
+    return {
+        **current,
+        "FAL_KEY": RUNNER_KEY,
+        "FAL_REST_HOST": f"127.0.0.1:{addresses.https}",
+        "SSL_CERT_FILE": str(addresses.bundle),
+        "NO_PROXY": direct,
+        "no_proxy": direct,
+        "LOCALFAL_FILES": addresses.origin,
+    }
+
+
+def _direct_hosts(current: Mapping[str, str]) -> str:
+    listed = (current.get("NO_PROXY") or current.get("no_proxy") or "").split(",")
+    kept = [host.strip() for host in listed if host.strip() not in ("", "*", *LOOPBACK_NAMES)]
+    return ",".join([*kept, *LOOPBACK_NAMES])

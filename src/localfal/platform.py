@@ -1,0 +1,187 @@
+"""One local platform: its parts put together, started and stopped in order."""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from localfal.certificates import ensure_certificates
+from localfal.dispatch import Dispatcher
+from localfal.environment import Addresses, runner_environment
+from localfal.gateway import Gateway
+from localfal.proxy import Proxy
+from localfal.queue import Queue
+from localfal.queue_api import QueueApi
+from localfal.runners import Fleet
+from localfal.state import StateFolder
+from localfal.storage import Storage
+from localfal.storage_api import StorageApi
+from localfal.webhooks import Webhooks, key_set, signing_key
+
+SWEEP_SECONDS = 600.0
+GOODBYE_SECONDS = 2
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to serve: a file reference `path.py::Class`, under the id `owner/alias`."""
+
+    reference: str
+    app_id: str
+    state: Path
+    runners: int = 1
+    keep: float = 7 * 24 * 3600.0
+    http_port: int = 0
+    on_line: Callable[[int, str], None] = field(default=lambda number, line: None)
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield  # signals are the command line's business: there are two servers and the runners to stop
+
+
+class Platform:
+    """`start()`, then `stop()`; in between the app can be called at `addresses`."""
+
+    addresses: Addresses
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._folder = StateFolder(settings.state)
+        self._stack = contextlib.AsyncExitStack()
+
+    async def start(self) -> None:
+        """Listen, start the runners, and return when the first is ready.
+
+        Raises StateInUseError when another gateway has the state folder, RunnerStartError when the app cannot start.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+
+    async def stop(self) -> None:
+        """Stop everything; what was in progress or waiting runs at the next start."""
+        await self._stack.aclose()
+
+    async def _start(self) -> None:
+        settings, folder, stack = self._settings, self._folder, self._stack
+        folder.lock()
+        stack.callback(folder.unlock)
+        database = folder.database()
+        stack.callback(database.close)
+        certificates = ensure_certificates(folder.path)
+        http, https, proxy_socket = self._listen()
+        ports = {"http": _port(http), "https": _port(https), "proxy": _port(proxy_socket)}
+        self.addresses = Addresses(**ports, bundle=certificates.bundle)
+        note: dict[str, Any] = {"app": settings.app_id, "pid": os.getpid(), "ports": ports, "ready": False}
+        folder.write_note(note)
+        stack.callback(lambda: folder.write_note({**note, "ready": False}))
+
+        queue = Queue(database, settings.app_id)
+        queue.recover()
+        storage = Storage(database, folder.files, settings.keep)
+        dispatcher = Dispatcher(queue)
+        key = signing_key(folder.path / "webhook-key.pem")
+        webhooks = Webhooks(database, queue, key)
+        gateway = Gateway(
+            settings.app_id,
+            QueueApi(queue, dispatcher),
+            StorageApi(storage, self.addresses.origin),
+            dispatcher,
+            key_set(key),
+        )
+        self._background(webhooks.run())
+        self._background(_sweep(queue, storage, settings.keep))
+        fleet = Fleet(
+            settings.reference,
+            settings.runners,
+            runner_environment(self.addresses),
+            on_ready=dispatcher.runner_ready,
+            on_gone=dispatcher.runner_gone,
+            on_line=settings.on_line,
+        )
+        application = gateway.asgi()
+        self._serve(uvicorn.Config(application, **_SERVER_OPTIONS), http)
+        secure = uvicorn.Config(application, **_SERVER_OPTIONS)
+        secure.load()
+        secure.ssl = certificates.server_context()
+        self._serve(secure, https)
+        proxy = Proxy(ports["https"])
+        stack.push_async_callback(proxy.stop)
+        proxy_server = await asyncio.start_server(proxy.serve, sock=proxy_socket)
+        stack.callback(proxy_server.close)
+        stack.push_async_callback(fleet.stop)
+        # Before the runners stop: their end is then nobody's failed attempt.
+        stack.push_async_callback(dispatcher.stop)
+        await fleet.start()
+        folder.write_note({**note, "ready": True})
+
+    def _listen(self) -> tuple[socket.socket, socket.socket, socket.socket]:
+        """The ports of the last time where they are free: the URLs in stored results then stay true."""
+        last = self._folder.read_note().get("ports", {})
+        http = _bind(self._settings.http_port, last.get("http", 0))
+        return http, _bind(0, last.get("https", 0)), _bind(0, last.get("proxy", 0))
+
+    def _serve(self, config: uvicorn.Config, listener: socket.socket) -> None:
+        server = _Server(config)
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+
+        async def stop() -> None:
+            server.should_exit = True
+            await task
+
+        self._stack.push_async_callback(stop)
+
+    def _background(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+
+        async def stop() -> None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+        self._stack.push_async_callback(stop)
+
+
+_SERVER_OPTIONS: dict[str, Any] = {
+    "access_log": False,
+    "backlog": 1024,
+    "http": "h11",
+    "lifespan": "off",
+    "log_config": None,
+    "log_level": "warning",
+    "proxy_headers": False,
+    "server_header": False,
+    "timeout_graceful_shutdown": GOODBYE_SECONDS,
+    "timeout_keep_alive": 75,
+    "ws": "none",
+}
+
+
+async def _sweep(queue: Queue, storage: Storage, keep: float) -> None:
+    while True:
+        queue.forget(keep)
+        storage.forget()
+        await asyncio.sleep(min(SWEEP_SECONDS, max(1.0, keep / 10)))
+
+
+def _bind(wanted: int, last: int) -> socket.socket:
+    """Listen on the wanted port; without a wish, on the last one if it is free, else on any."""
+    if wanted:
+        return socket.create_server(("127.0.0.1", wanted), backlog=1024)
+    with contextlib.suppress(OSError):
+        return socket.create_server(("127.0.0.1", last), backlog=1024)
+    return socket.create_server(("127.0.0.1", 0), backlog=1024)
+
+
+def _port(listener: socket.socket) -> int:
+    return int(listener.getsockname()[1])

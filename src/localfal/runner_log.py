@@ -1,0 +1,33 @@
+"""What runners print outside of any one request: kept in a bounded file, and shown where somebody watches."""
+
+import logging
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+from rich.console import Console
+
+MAX_BYTES = 5 * 1024 * 1024
+MAX_ECHO = 400
+
+
+class RunnerLog:
+    """The lines of all runners."""
+
+    def __init__(self, path: Path, echo: Console | None) -> None:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.last = ""
+        self._echo = echo
+        self._file = RotatingFileHandler(path, maxBytes=MAX_BYTES, backupCount=1, encoding="utf-8")
+        self._file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+
+    def add(self, number: int, line: str) -> None:
+        """Take a line of a runner."""
+        self.last = line
+        text = f"[runner {number}] {line}"
+        self._file.handle(logging.makeLogRecord({"msg": text, "levelno": logging.INFO, "levelname": "INFO"}))
+        if self._echo is not None:
+            self._echo.print(text[:MAX_ECHO], markup=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

@@ -1,0 +1,126 @@
+"""The state folder: everything of one local platform that outlives its process."""
+
+import fcntl
+import json
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS requests (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    app TEXT NOT NULL,
+    path TEXT NOT NULL,
+    headers TEXT NOT NULL,
+    body BLOB,
+    state TEXT NOT NULL,
+    priority INTEGER NOT NULL,
+    start_by REAL,
+    no_retry INTEGER NOT NULL,
+    store_io INTEGER NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    cancelled INTEGER NOT NULL DEFAULT 0,
+    created REAL NOT NULL,
+    started REAL,
+    finished REAL,
+    status INTEGER,
+    result_headers TEXT,
+    result BLOB,
+    error TEXT,
+    error_type TEXT,
+    webhook TEXT,
+    webhook_due REAL,
+    webhook_attempts INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX IF NOT EXISTS waiting ON requests (app, priority, seq) WHERE state = 'IN_QUEUE';
+CREATE INDEX IF NOT EXISTS finished ON requests (finished) WHERE finished IS NOT NULL;
+CREATE INDEX IF NOT EXISTS webhooks_due ON requests (webhook_due) WHERE webhook_due IS NOT NULL;
+CREATE TABLE IF NOT EXISTS logs (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    request_id TEXT NOT NULL,
+    timestamp TEXT NOT NULL,
+    message TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS logs_of_request ON logs (request_id, seq);
+CREATE TABLE IF NOT EXISTS files (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    content_type TEXT NOT NULL,
+    upload_token TEXT NOT NULL,
+    size INTEGER,
+    created REAL NOT NULL,
+    expires REAL NOT NULL
+);
+"""
+
+
+class StateInUseError(Exception):
+    """Another gateway holds the state folder."""
+
+
+class StateFolder:
+    """One platform's folder: its database, files, keys, and the note that tells others where it listens."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ignore = self.path / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n")
+        self.files = self.path / "files"
+        self.files.mkdir(mode=0o700, exist_ok=True)
+        self._lock: int | None = None
+
+    def lock(self) -> None:
+        """Take the folder for this process; the kernel gives it back even after SIGKILL."""
+        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise StateInUseError(f"another localfal is serving from {self.path}") from None
+        self._lock = descriptor
+
+    def unlock(self) -> None:
+        """Give the folder back."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def in_use(self) -> bool:
+        """Whether a gateway (this process or another) holds the folder."""
+        try:
+            self.lock()
+        except StateInUseError:
+            return True
+        self.unlock()
+        return False
+
+    def database(self) -> sqlite3.Connection:
+        """Open the database, made on first use.
+
+        Write-ahead logging with `synchronous=NORMAL`: a committed change survives SIGKILL of the gateway at any
+        moment, and costs no disk flush of its own.
+        """
+        database = sqlite3.connect(self.path / "state.db", isolation_level=None)
+        database.row_factory = sqlite3.Row
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=NORMAL")
+        database.executescript(SCHEMA)
+        return database
+
+    def read_note(self) -> dict[str, Any]:
+        """What the last gateway wrote about itself; empty when there was none."""
+        try:
+            note = json.loads((self.path / "platform.json").read_text())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return note if isinstance(note, dict) else {}
+
+    def write_note(self, note: dict[str, Any]) -> None:
+        """Say where this gateway listens; whole or not at all."""
+        draft = self.path / "platform.json.new"
+        draft.write_text(json.dumps(note, indent=2) + "\n")
+        draft.rename(self.path / "platform.json")

@@ -1,0 +1,174 @@
+"""Uploaded files: bounded, durable, and gone after their time."""
+
+import contextlib
+import hashlib
+import json
+import re
+import secrets
+import shutil
+import sqlite3
+import time
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from localfal.errors import BadRequestError, NotFoundError, StorageFullError, TooLargeError
+
+MAX_FILE_BYTES = 4 * 1024**3
+MAX_TOTAL_BYTES = 32 * 1024**3
+MAX_PARTS = 10_000
+MAX_NAME = 100
+UNFINISHED_SECONDS = 24 * 3600.0
+
+UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+# What a browser would run in the origin that also serves the API; handed out as a download of plain bytes.
+ACTIVE_TYPES = re.compile(r"^(text/html|image/svg\+xml|[a-z]+/([a-z.+-]*\+)?xml|text/javascript|.*/.*xhtml.*)", re.I)
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file's description; `size` is None until it has been uploaded whole."""
+
+    id: str
+    name: str
+    content_type: str
+    upload_token: str
+    size: int | None
+
+    @property
+    def path(self) -> str:
+        """Its path under the media host."""
+        return f"/files/{self.id}/{self.name}"
+
+
+class Storage:
+    """Files in a folder, described in the database."""
+
+    def __init__(
+        self,
+        database: sqlite3.Connection,
+        folder: Path,
+        keep: float,
+        *,
+        max_file_bytes: int = MAX_FILE_BYTES,
+        max_total_bytes: int = MAX_TOTAL_BYTES,
+    ) -> None:
+        self._database = database
+        self._folder = folder
+        self._keep = keep
+        self._max_file_bytes = max_file_bytes
+        self._max_total_bytes = max_total_bytes
+
+    def create(self, name: str, content_type: str, lifecycle: str | None = None) -> StoredFile:
+        """Reserve a file; `lifecycle` is the JSON of X-Fal-Object-Lifecycle, which can only shorten its life."""
+        safe_name = UNSAFE.sub("_", name).strip("._")[-MAX_NAME:] or "file"
+        file = StoredFile(uuid.uuid4().hex, safe_name, content_type, secrets.token_urlsafe(24), None)
+        now = time.time()
+        self._database.execute(
+            "INSERT INTO files (id, name, content_type, upload_token, created, expires) VALUES (?, ?, ?, ?, ?, ?)",
+            (file.id, file.name, content_type, file.upload_token, now, now + min(self._keep, _lifetime(lifecycle))),
+        )
+        return file
+
+    def find(self, file_id: str) -> StoredFile:
+        """A file that has not expired; raises NotFoundError."""
+        row = self._database.execute(
+            "SELECT name, content_type, upload_token, size FROM files WHERE id = ? AND expires > ?",
+            (file_id, time.time()),
+        ).fetchone()
+        if row is None:
+            raise NotFoundError("File not found")
+        return StoredFile(file_id, row["name"], row["content_type"], row["upload_token"], row["size"])
+
+    def content(self, file: StoredFile) -> Path:
+        """Where an uploaded file's bytes are; raises NotFoundError before the upload is complete."""
+        path = self._folder / file.id
+        if file.size is None or not path.exists():
+            raise NotFoundError("File not found")
+        return path
+
+    async def write(self, file: StoredFile, chunks: AsyncIterator[bytes]) -> None:
+        """Store a file's bytes, whole or not at all."""
+        draft = self._folder / f"{file.id}.{secrets.token_hex(4)}.new"
+        size, _ = await self._receive(draft, chunks)
+        draft.rename(self._folder / file.id)
+        self._finish(file, size)
+
+    async def write_part(self, file: StoredFile, number: int, chunks: AsyncIterator[bytes]) -> str:
+        """Store one part of a multipart upload; returns its entity tag."""
+        if not 1 <= number <= MAX_PARTS:
+            raise BadRequestError(f"A part's number is from 1 to {MAX_PARTS}")
+        parts = self._folder / f"{file.id}.parts"
+        parts.mkdir(mode=0o700, exist_ok=True)
+        draft = parts / f"{number}.{secrets.token_hex(4)}.new"
+        _, digest = await self._receive(draft, chunks)
+        draft.rename(parts / str(number))
+        return f'"{digest}"'
+
+    def join_parts(self, file: StoredFile, numbers: list[int]) -> None:
+        """Complete a multipart upload: the named parts, in order of their numbers, are the file."""
+        parts = self._folder / f"{file.id}.parts"
+        if file.size is not None and not parts.exists():
+            return  # a client that lost our first answer asks again
+        paths = [parts / str(number) for number in sorted(set(numbers))]
+        if not paths or not all(path.is_file() for path in paths):
+            raise BadRequestError("The upload's parts are not all there")
+        size = sum(path.stat().st_size for path in paths)
+        if size > self._max_file_bytes:
+            raise TooLargeError(f"A file can have at most {self._max_file_bytes} bytes")
+        draft = parts / "whole"
+        with draft.open("wb") as whole:
+            for path in paths:
+                with path.open("rb") as part:
+                    shutil.copyfileobj(part, whole)
+                path.unlink()
+        draft.rename(self._folder / file.id)
+        self._finish(file, size)
+        shutil.rmtree(parts)
+
+    def forget(self) -> None:
+        """Remove the files whose time is over, and what killed uploads have left."""
+        now = time.time()
+        old = "SELECT id FROM files WHERE expires <= ? OR (size IS NULL AND created <= ?)"
+        for row in self._database.execute(old, (now, now - UNFINISHED_SECONDS)).fetchall():
+            (self._folder / row["id"]).unlink(missing_ok=True)
+            shutil.rmtree(self._folder / f"{row['id']}.parts", ignore_errors=True)
+            self._database.execute("DELETE FROM files WHERE id = ?", (row["id"],))
+        for draft in self._folder.glob("*.new"):
+            with contextlib.suppress(FileNotFoundError):
+                if draft.stat().st_mtime < now - UNFINISHED_SECONDS:
+                    draft.unlink()
+
+    async def _receive(self, draft: Path, chunks: AsyncIterator[bytes]) -> tuple[int, str]:
+        size, digest = 0, hashlib.md5(usedforsecurity=False)
+        (stored,) = self._database.execute("SELECT COALESCE(SUM(size), 0) FROM files").fetchone()
+        try:
+            with draft.open("wb") as target:
+                async for chunk in chunks:
+                    size += len(chunk)
+                    if size > self._max_file_bytes:
+                        raise TooLargeError(f"A file can have at most {self._max_file_bytes} bytes")
+                    if stored + size > self._max_total_bytes:
+                        raise StorageFullError(f"The storage holds at most {self._max_total_bytes} bytes")
+                    digest.update(chunk)
+                    target.write(chunk)
+        except BaseException:
+            _discard(draft)
+            raise
+        return size, digest.hexdigest()
+
+    def _finish(self, file: StoredFile, size: int) -> None:
+        self._database.execute("UPDATE files SET size = ? WHERE id = ?", (size, file.id))
+
+
+def _discard(draft: Path) -> None:
+    draft.unlink(missing_ok=True)
+
+
+def _lifetime(lifecycle: str | None) -> float:
+    try:
+        seconds = json.loads(lifecycle or "{}").get("expiration_duration_seconds")
+        return float(seconds) if seconds else float("inf")
+    except (ValueError, TypeError, AttributeError):
+        raise BadRequestError("X-Fal-Object-Lifecycle is not a JSON object with expiration_duration_seconds") from None

@@ -1,0 +1,158 @@
+"""`rest.fal.ai`'s and `v3.fal.media`'s endpoints: tokens, uploads in both clients' forms, downloads."""
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+
+from localfal.errors import BadRequestError, MethodNotAllowedError, NotFoundError, UnauthorizedError
+from localfal.storage import ACTIVE_TYPES, Storage, StoredFile
+
+LIFECYCLE_HEADERS = ("x-fal-object-lifecycle", "x-fal-object-lifecycle-preference")
+MAX_JSON_BYTES = 1024 * 1024
+TOKEN_LIFETIME = timedelta(days=1)
+
+FILE = re.compile(r"^/files/(?P<id>[0-9a-f]{32})/(?P<name>[^/]+)$")
+MULTIPART = re.compile(
+    r"^/files/(?P<id>[0-9a-f]{32})/[^/]+/multipart/(?P<token>[\w-]+)(?:/(?P<part>\d{1,6})|/(?P<complete>complete))$"
+)
+
+
+class StorageApi:
+    """Answers for the storage; `origin` is where its files are for everybody, such as `http://127.0.0.1:8480`."""
+
+    def __init__(self, storage: Storage, origin: str) -> None:
+        self._storage = storage
+        self._origin = origin
+
+    async def rest(self, request: Request, path: str) -> Response:
+        """`rest.fal.ai/storage/…`."""
+        if request.method != "POST":
+            raise MethodNotAllowedError("POST")
+        _require_authorization(request)
+        if path == "/storage/auth/token":
+            expires = datetime.now(UTC) + TOKEN_LIFETIME
+            return JSONResponse(
+                {
+                    "token": "local",
+                    "token_type": "Bearer",
+                    "base_url": self._origin,
+                    "expires_at": expires.isoformat(),
+                }
+            )
+        if path not in ("/storage/upload/initiate", "/storage/upload/initiate-multipart"):
+            raise NotFoundError(f"Path {path} not found")
+        body = await _json(request)
+        name, content_type = body.get("file_name"), body.get("content_type")
+        if not isinstance(name, str) or not isinstance(content_type, str):
+            raise BadRequestError("file_name and content_type are required")
+        file = self._create(request, name, content_type)
+        url = self._origin + file.path
+        upload = f"{url}?upload={file.upload_token}"
+        if path.endswith("-multipart"):
+            upload = f"{url}/multipart/{file.upload_token}"
+        return JSONResponse({"upload_url": upload, "file_url": url})
+
+    async def media(self, request: Request, path: str) -> Response:
+        """`v3.fal.media/files/…`."""
+        if path in ("/files/upload", "/files/upload/multipart"):
+            return await self._upload(request, multipart=path.endswith("/multipart"))
+        if match := MULTIPART.match(path):
+            return await self._multipart(request, path, match)
+        if match := FILE.match(path):
+            file = self._storage.find(match["id"])
+            if request.method in ("GET", "HEAD"):
+                return self._download(file)
+            if request.method == "PUT":
+                _require_token(file, request.query_params.get("upload"))
+                await self._storage.write(file, request.stream())
+                return Response()
+            raise MethodNotAllowedError("GET, HEAD, PUT")
+        raise NotFoundError("File not found")
+
+    async def _upload(self, request: Request, *, multipart: bool) -> Response:
+        if request.method != "POST":
+            raise MethodNotAllowedError("POST")
+        _require_authorization(request)
+        name = request.headers.get("x-fal-file-name", "file")
+        content_type = request.headers.get("content-type", "application/octet-stream")
+        file = self._create(request, name, content_type)
+        url = self._origin + file.path
+        if multipart:
+            return JSONResponse({"access_url": url, "uploadId": file.upload_token})
+        await self._storage.write(file, request.stream())
+        return JSONResponse({"access_url": url})
+
+    async def _multipart(self, request: Request, path: str, match: re.Match[str]) -> Response:
+        file = self._storage.find(match["id"])
+        _require_token(file, match["token"])
+        if match["complete"]:
+            if request.method != "POST":
+                raise MethodNotAllowedError("POST")
+            self._storage.join_parts(file, _part_numbers(await _json(request)))
+            return JSONResponse({"access_url": self._origin + file.path})
+        if request.method == "POST":  # the form that asks for each part's own URL
+            return JSONResponse({"upload_url": self._origin + path})
+        if request.method != "PUT":
+            raise MethodNotAllowedError("POST, PUT")
+        number = int(match["part"])
+        etag = await self._storage.write_part(file, number, request.stream())
+        return JSONResponse({"partNumber": number, "etag": etag}, headers={"etag": etag})
+
+    def _create(self, request: Request, name: str, content_type: str) -> StoredFile:
+        lifecycle = next((request.headers[key] for key in LIFECYCLE_HEADERS if key in request.headers), None)
+        return self._storage.create(name, content_type, lifecycle)
+
+    def _download(self, file: StoredFile) -> Response:
+        headers = {
+            "access-control-allow-origin": "*",
+            "cache-control": "private, max-age=3600",
+            "x-content-type-options": "nosniff",
+        }
+        active = ACTIVE_TYPES.match(file.content_type) is not None
+        if active:
+            headers["content-security-policy"] = "sandbox"
+        return FileResponse(
+            self._storage.content(file),
+            headers=headers,
+            media_type=file.content_type,
+            filename=file.name,
+            content_disposition_type="attachment" if active else "inline",
+        )
+
+
+def _require_authorization(request: Request) -> None:
+    scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
+    if scheme not in ("Key", "Bearer") or not credentials.strip():
+        raise UnauthorizedError("Authentication is required to access this endpoint.")
+
+
+def _require_token(file: StoredFile, token: str | None) -> None:
+    if token != file.upload_token:
+        raise NotFoundError("Upload not found")
+
+
+async def _json(request: Request) -> dict[str, Any]:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_JSON_BYTES:
+            raise BadRequestError(f"The body is above {MAX_JSON_BYTES} bytes")
+    try:
+        content = json.loads(body or b"{}")
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise BadRequestError("The body is not a JSON object")
+    return content
+
+
+def _part_numbers(body: dict[str, Any]) -> list[int]:
+    try:
+        # JavaScript and Python say partNumber; fal's SDK says part_number for one of its stores.
+        return [int(part.get("partNumber", part.get("part_number"))) for part in body["parts"]]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise BadRequestError("parts is a list of {partNumber, etag}") from None
