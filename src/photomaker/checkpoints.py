@@ -101,18 +101,16 @@ def read_adapter(adapter: str | Path) -> Adapter:
 
 def fuse_loras(sdxl: StableDiffusionXLPipeline, adapter: dict[str, Tensor], others: Sequence[LoRA]) -> None:
     """Fuse the adapter's LoRA at weight 1 and the others at theirs, as the authors' notebooks do."""
-    names = {"photomaker": 1.0}
-    sdxl.load_lora_weights(dict(adapter), adapter_name="photomaker")
-    for number, lora in enumerate(others):
-        name = f"lora_{number}"
-        names[name] = lora.weight
-        try:
-            sdxl.load_lora_weights(load_file(located(lora.path)), adapter_name=name)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"{lora.path}: not a LoRA of this base: {error}") from error
-    sdxl.set_adapters(list(names), list(names.values()))
-    sdxl.fuse_lora()
-    sdxl.unload_lora_weights()
+    for source, weight, tensors in (
+        ("the adapter", 1.0, adapter),
+        *((lora.path, lora.weight, load_file(located(lora.path))) for lora in others),
+    ):
+        try:  # one by one: what is fused no longer counts as an adapter of the model
+            sdxl.load_lora_weights(dict(tensors), adapter_name="fused")
+            sdxl.fuse_lora(lora_scale=weight)
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            raise CheckpointError(f"{source}: not a LoRA of this base: {error}") from error
+        sdxl.unload_lora_weights()
 
 
 def make_scheduler(name: str, config: dict[str, Any]) -> Any:

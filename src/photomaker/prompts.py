@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
+from photomaker.archive import SUPPORTED_EXTENSIONS
 from photomaker.errors import PromptError, TextTooLongError, TooManyPhotosError
 
 TRIGGER = "img"
@@ -128,7 +129,7 @@ def tokenize(
             "Send fewer photos, or move the class word nearer to the beginning of the prompt.",
             max_count=room,
             provided_count=photos,
-            supported_extensions=(),
+            supported_extensions=SUPPORTED_EXTENSIONS,
         )
     ids = tokenizer.encode(prompt, verbose=False)
 

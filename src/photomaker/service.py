@@ -15,12 +15,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from photomaker.archive import SUPPORTED_EXTENSIONS, Photo, read_image, read_photos
+from photomaker.archive import MAX_PHOTO_BYTES, SUPPORTED_EXTENSIONS, Photo, read_photos
 from photomaker.conditioning import start_merge_step
 from photomaker.deployment import Deployment, on_disk
-from photomaker.download import MAX_ARCHIVE_BYTES, MAX_IMAGE_BYTES, fetch
+from photomaker.download import MAX_ARCHIVE_BYTES, fetch
 from photomaker.errors import Cancelled, ContentPolicyError, FeatureNotSupportedError, TooManyPhotosError
 from photomaker.identities import Identities, Identity
+from photomaker.images import read_image
 from photomaker.pipeline import PhotoMakerPipeline
 from photomaker.prompts import check_text, photo_room
 from photomaker.styles import DEFAULT_STYLE, styled
@@ -176,7 +177,7 @@ class Service:
         data = request.initial_image
         if data is None and request.initial_image_url is not None:
             listener.log("downloading the initial image")
-            data = self.download(request.initial_image_url, INITIAL_IMAGE_FIELD, MAX_IMAGE_BYTES, listener)
+            data = self.download(request.initial_image_url, INITIAL_IMAGE_FIELD, MAX_PHOTO_BYTES, listener)
         return None if data is None else read_image(data, field=INITIAL_IMAGE_FIELD)
 
     def download(self, url: str, field: str, max_bytes: int, listener: Listener) -> bytes:
