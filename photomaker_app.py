@@ -4,6 +4,8 @@ Read on the laptop that deploys: fal.toml's [app] becomes class attributes there
 class. The only file that knows fal's serverless side; nothing in it may postpone the evaluation of annotations.
 """
 
+import asyncio
+import os
 import tomllib
 from pathlib import Path
 from threading import Event
@@ -34,6 +36,9 @@ class PhotoMaker(fal.App):
 
     def setup(self) -> None:
         """Load and warm every pipeline of the deployment."""
+        # The libraries' advice about their own optional parts is not the caller's business.
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
         from photomaker.deployment import Deployment
         from photomaker.service import Service
 
@@ -51,25 +56,15 @@ class PhotoMaker(fal.App):
         x_fal_request_id: str | None = Header(None, include_in_schema=False),
     ) -> PhotomakerOutput:
         """Customizing Realistic Human Photos via Stacked ID Embedding: new pictures of the person in your photos."""
-        from anyio import create_task_group, to_thread
-
         cancelled = Event()
         if x_fal_request_id:
             self.running[x_fal_request_id] = cancelled
-
-        async def watch_disconnect() -> None:
-            while (await request.receive())["type"] != "http.disconnect":
-                pass
-            cancelled.set()
-
+        watching = asyncio.create_task(disconnect(request, cancelled))
         try:
-            async with create_task_group() as tasks:
-                tasks.start_soon(watch_disconnect)
-                output = await to_thread.run_sync(self.pictures, input, cancelled)
-                tasks.cancel_scope.cancel()
+            output = await asyncio.to_thread(self.pictures, input, cancelled)
         finally:
-            if x_fal_request_id:
-                self.running.pop(x_fal_request_id, None)
+            watching.cancel()
+            self.running.pop(x_fal_request_id or "", None)
         response.headers["x-fal-billable-units"] = str(len(output.images))
         return output
 
@@ -107,6 +102,13 @@ class PhotoMaker(fal.App):
         except RequestError as error:
             say(f"{error.type}: {error.message}")
             raise HTTPException(error.status, [error.as_detail()], {"x-fal-billable-units": "0"}) from None
+
+
+async def disconnect(request: Request, cancelled: Event) -> None:
+    """Cancels the request once its caller has hung up."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    cancelled.set()
 
 
 def say(line: str) -> None:

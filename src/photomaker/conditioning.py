@@ -78,7 +78,7 @@ def condition(
     return Conditioning(text_only, Embedding(fused, identity.pooled), negative, prompts[1].dropped)
 
 
-class DelayedMerge(PipelineCallback):  # type: ignore[misc]
+class DelayedMerge(PipelineCallback):
     """Swaps the ID prompt in at the end of one step, sequence and pooled embedding alike.
 
     Under guidance both are [negatives, positives] along the batch; the negatives stay.

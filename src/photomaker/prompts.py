@@ -91,8 +91,22 @@ def class_token_index(prompt: str, tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 def photo_room(prompt: str, tokenizer: PreTrainedTokenizerBase, tokens_per_photo: int) -> int:
-    """How many photos the prompt has room for between its class word and the last token."""
-    return max(0, tokenizer.model_max_length - class_token_index(prompt, tokenizer)) // tokens_per_photo
+    """How many photos the prompt has room for between its class word and the last token: at least one.
+
+    Raises:
+        PromptError: See :func:`class_token_index`; or the class word stands too late for one photo.
+    """
+    start = class_token_index(prompt, tokenizer)
+    room = max(0, int(tokenizer.model_max_length) - start) // tokens_per_photo
+    if room == 0:
+        raise PromptError(
+            "prompt",
+            f"The class word comes too late: {start - 1} tokens stand before it and only "
+            f"{tokenizer.model_max_length} fit. "
+            "Move it, with the trigger word behind it, nearer to the beginning of the prompt.",
+            input=prompt,
+        )
+    return room
 
 
 def tokenize(
@@ -108,20 +122,13 @@ def tokenize(
     cuts; version 2 cuts to the tokenizer's length, then expands and cuts again.
 
     Raises:
-        PromptError: See :func:`class_token_index`; or the class word stands too late for one photo.
+        PromptError: See :func:`photo_room`.
         TooManyPhotosError: The ID tokens of so many photos do not fit behind the words before them.
     """
     longest = tokenizer.model_max_length
+    room = photo_room(prompt, tokenizer, tokens_per_photo)
     start = class_token_index(prompt, tokenizer)
     repeats = photos * tokens_per_photo
-    room = max(0, longest - start) // tokens_per_photo
-    if room == 0:
-        raise PromptError(
-            "prompt",
-            f"The class word comes too late: {start - 1} tokens stand before it and only {longest} fit. "
-            "Move it, with the trigger word behind it, nearer to the beginning of the prompt.",
-            input=prompt,
-        )
     if photos > room:
         raise TooManyPhotosError(
             "image_archive_url",

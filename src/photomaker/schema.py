@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal, get_args
 
 from fal.toolkit import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidatorFunctionWrapHandler, WrapValidator
-from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError, ValidationError
 
 BasePipeline = Literal["photomaker", "photomaker-style"]
@@ -41,9 +40,10 @@ def one_of(*expected: str) -> WrapValidator:
     return WrapValidator(check)
 
 
-def without_default(schema: dict[str, Any]) -> None:
-    """An optional field without a value is documented without a default."""
-    schema.pop("default", None)
+def optional(schema: dict[str, Any]) -> None:
+    """An optional field is documented by its type alone: no null, no default."""
+    del schema["default"]
+    (schema["type"],) = (choice["type"] for choice in schema.pop("anyOf") if choice["type"] != "null")
 
 
 class PhotomakerInput(BaseModel):
@@ -61,8 +61,8 @@ class PhotomakerInput(BaseModel):
     base_pipeline: Annotated[BasePipeline, one_of(*get_args(BasePipeline))] = Field(
         default="photomaker", description="The base pipeline to use for generating the image."
     )
-    initial_image_url: str | SkipJsonSchema[None] = Field(
-        default=None, description="Optional initial image for img2img", json_schema_extra=without_default
+    initial_image_url: str | None = Field(
+        default=None, description="Optional initial image for img2img", json_schema_extra=optional
     )
     initial_image_strength: float = Field(
         default=0.5,
@@ -113,14 +113,14 @@ class PhotomakerInput(BaseModel):
             "the model to stick to your prompt when looking for a related image to show you."
         ),
     )
-    seed: int | SkipJsonSchema[None] = Field(
+    seed: int | None = Field(
         default=None,
         description=(
             "The same seed and the same prompt given to the same version of Stable Diffusion\n"
             "will output the same image every time."
         ),
         examples=[42],
-        json_schema_extra=without_default,
+        json_schema_extra=optional,
     )
 
 

@@ -88,7 +88,7 @@ class Service:
     @classmethod
     def start(cls, deployment: Deployment, log: Callable[[str], None]) -> Self:
         """Load and warm every pipeline of the deployment, and what finds faces and checks pictures."""
-        pipelines = {}
+        pipelines: dict[str, PhotoMakerPipeline] = {}
         for name, settings in deployment.pipelines.items():
             log(f"loading {name}")
             pipelines[name] = PhotoMakerPipeline.from_pretrained(
