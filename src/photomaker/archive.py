@@ -17,8 +17,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from io import BytesIO
-from typing import Protocol
+from typing import IO, Protocol
 
 from PIL import Image
 
@@ -234,8 +235,7 @@ def _images(
                 continue
             content = head + read(MAX_PHOTO_BYTES + 1 - len(head))
         except ZIP_DAMAGE:
-            on_skipped(f"skipped: {shown} is damaged in the archive.")
-            continue
+            content = b""  # which no decoder takes for a picture, so it goes the way of damaged pictures
         if len(content) > MAX_PHOTO_BYTES:
             raise meter.too_large(f"{shown} expands", MAX_PHOTO_BYTES)
         yield shown, content
@@ -258,11 +258,23 @@ def _zip_members(data: bytes, meter: _Meter, on_skipped: Callable[[str], None]) 
         if info.compress_type not in ZIP_METHODS:
             on_skipped(f"skipped: {_printable(info.filename)} is compressed with an unusual method.")
             continue
-        try:
-            with archive.open(info) as member:
-                yield info.filename, lambda size, member=member: meter.count(member.read(size))  # type: ignore[misc]
-        except ZIP_DAMAGE:
-            on_skipped(f"skipped: {_printable(info.filename)} is damaged in the archive.")
+        yield info.filename, _ZipMember(archive, info, meter).read
+
+
+class _ZipMember:
+    """A file in a zip archive, opened when it is read, so that damage shows there and then."""
+
+    def __init__(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo, meter: _Meter) -> None:
+        self._archive = archive
+        self._info = info
+        self._meter = meter
+
+    @cached_property
+    def _stream(self) -> IO[bytes]:
+        return self._archive.open(self._info)
+
+    def read(self, size: int) -> bytes:
+        return self._meter.count(self._stream.read(size))
 
 
 def _is_tar(data: bytes) -> bool:
@@ -336,7 +348,8 @@ def _is_hidden(name: str) -> bool:
 
 def _printable(name: str) -> str:
     """A name as messages may carry it: its end, where the file's own name is, without control characters."""
-    return "".join(character if character.isprintable() else "?" for character in name[-SHOWN_NAME:])
+    shown = name.removeprefix("./")[-SHOWN_NAME:]
+    return "".join(character if character.isprintable() else "?" for character in shown)
 
 
 def _natural(name: str) -> list[str | int]:

@@ -163,7 +163,8 @@ def _reduced(image: Image.Image, max_side: int) -> Image.Image:
         image = _eight_bits(image)
     elif image.mode not in _PLAIN_MODES or "transparency" in image.info:
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
-    image.thumbnail((max_side, max_side), Image.Resampling.BICUBIC)
+    # Bicubic would cost as much again as the decoding, for a sharpness that no encoder of faces sees.
+    image.thumbnail((max_side, max_side), Image.Resampling.BILINEAR)
     return image
 
 

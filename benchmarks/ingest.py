@@ -1,0 +1,112 @@
+"""Reading an archive of photos: time against plain Pillow, and memory against the number of photos.
+
+    python benchmarks/ingest.py
+
+The photos are synthetic, of 12 megapixels, with the grain and the file size (about 4 MB) of a phone's. Pillow's
+column opens each one, decodes it fully and resizes it to the same size, one after the other.
+"""
+
+import subprocess
+import sys
+import time
+import zipfile
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from PIL import Image
+
+from photomaker.archive import MAX_PHOTO_SIDE, read_photos
+from photomaker.images import DECODERS
+
+SIZE = (4032, 3024)
+PHOTOS = 20
+MEMORY_PHOTOS = (5, 20, 40)
+ROUNDS = 5
+GOAL = 0.5
+MIB = 1024**2
+
+
+def photo(seed: int) -> bytes:
+    """A JPEG with soft shapes and fine grain."""
+    random = np.random.default_rng(seed)
+    shapes = Image.fromarray(random.integers(0, 256, (24, 32, 3), dtype=np.uint8)).resize(SIZE)
+    grain = random.normal(0, 5, (SIZE[1], SIZE[0], 1)).astype(np.float32)
+    pixels = (np.asarray(shapes) + grain).clip(0, 255).astype(np.uint8)
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+def archive(photos: list[bytes], count: int) -> bytes:
+    """A zip of ``count`` files, the photos repeated as needed."""
+    file = BytesIO()
+    with zipfile.ZipFile(file, "w") as writer:
+        for index in range(count):
+            writer.writestr(f"{index}.jpg", photos[index % len(photos)])
+    return file.getvalue()
+
+
+def read_with_pillow(data: bytes) -> list[Image.Image]:
+    """What a straightforward program does."""
+    images = []
+    with zipfile.ZipFile(BytesIO(data)) as reader:
+        for name in reader.namelist():
+            image = Image.open(BytesIO(reader.read(name)))
+            scale = MAX_PHOTO_SIDE / max(image.size)
+            images.append(image.resize((round(image.width * scale), round(image.height * scale))))
+    return images
+
+
+def seconds(read: object, data: bytes) -> float:
+    assert callable(read)
+    start = time.perf_counter()
+    read(data)
+    return time.perf_counter() - start
+
+
+def memory(path: str) -> None:
+    """Prints, for this process, MiB of archive, of photos returned, and of peak beyond both."""
+    data = Path(path).read_bytes()
+    first = zipfile.ZipFile(BytesIO(data)).read("0.jpg")
+    read_photos(first)  # loads every decoder
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+    before = status("VmRSS")
+    photos = read_photos(data)
+    returned = sum(photo.image.width * photo.image.height * 4 for photo in photos)  # Pillow pads RGB
+    peak = status("VmHWM") - before
+    print(len(data) / MIB, returned / MIB, (peak - returned) / MIB)
+
+
+def status(key: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(key))
+
+
+def main() -> None:
+    photos = [photo(seed) for seed in range(PHOTOS)]
+    data = archive(photos, PHOTOS)
+    print(f"{PHOTOS} photos of {SIZE[0]} by {SIZE[1]}, {len(data) / MIB / PHOTOS:.1f} MiB each, to {MAX_PHOTO_SIDE}")
+    # Side by side, round by round, so that a busy machine slows both.
+    rounds = [(seconds(read_with_pillow, data), seconds(read_photos, data)) for _ in range(ROUNDS)]
+    pillow, ours = min(r[0] for r in rounds), min(r[1] for r in rounds)
+    print(f"Pillow, one by one           {pillow:6.2f} s")
+    print(f"read_photos, {DECODERS} threads       {ours:6.2f} s")
+    print(f"ratio                        {ours / pillow:6.2f}   (goal: at most {GOAL})")
+    print("photos   archive MiB   returned MiB   peak beyond both MiB")
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "photos.zip"
+        for count in MEMORY_PHOTOS:
+            path.write_bytes(archive(photos, count))
+            child = [sys.executable, __file__, "--memory", str(path)]
+            line = subprocess.run(child, check=True, capture_output=True, text=True).stdout
+            sizes = [float(figure) for figure in line.split()]
+            print(f"{count:6d}   {sizes[0]:11.0f}   {sizes[1]:12.0f}   {sizes[2]:20.0f}")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--memory"]:
+        memory(sys.argv[2])
+    else:
+        main()
