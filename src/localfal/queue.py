@@ -5,7 +5,7 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from localfal.errors import ERROR_TYPE_HEADER, ClientCancelledError, PlatformErr
 State = Literal["IN_QUEUE", "IN_PROGRESS", "COMPLETED"]
 
 MAX_ATTEMPTS = 10
+CLIENT_CLOSED = 499
 MAX_LOG_LINES = 10_000
 # fal keeps the result of a request sent with X-Fal-Store-IO: 0 for about an hour, so that it can be fetched.
 UNSTORED_RESULT_SECONDS = 3600.0
@@ -217,6 +218,8 @@ class Queue:
 
     def complete(self, request_id: str, answer: Answer) -> None:
         """Store a request's answer, once; its webhook becomes due in the same change."""
+        if answer.status == CLIENT_CLOSED:
+            answer = replace(answer, headers={ERROR_TYPE_HEADER: "client_cancelled", **answer.headers})
         error, error_type = answer.failure()
         now = time.time()
         self.database.execute(

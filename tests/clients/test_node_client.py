@@ -1,0 +1,31 @@
+"""@fal-ai/client in Node against the platform: the public API of the package, unchanged."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from serving import Served
+
+SCRIPTS = Path(__file__).parent / "node"
+STRICT = ["--strict", "--target", "es2022", "--module", "nodenext", "--skipLibCheck", "false"]
+
+pytestmark = pytest.mark.slow
+
+
+def run(served: Served, folder: Path, *command: str) -> str:
+    done = subprocess.run(command, cwd=folder, env=served.environment(), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("script", ["subscribe.mjs", "queue.mjs", "storage.mjs", "errors.mjs"])
+def test_script(served: Served, node_folder: Path, script: str) -> None:
+    shutil.copy(SCRIPTS / script, node_folder)
+    run(served, node_folder, "node", script)
+
+
+def test_typescript(served: Served, node_folder: Path) -> None:
+    shutil.copy(SCRIPTS / "typed.ts", node_folder)
+    run(served, node_folder, "npx", "--no-install", "tsc", *STRICT, "typed.ts")
+    assert run(served, node_folder, "node", "typed.js").startswith("1 ")

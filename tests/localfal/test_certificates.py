@@ -1,0 +1,91 @@
+"""The authority vouches for fal's hosts and this machine, for a while, and for nothing else."""
+
+import datetime as dt
+import socket
+import ssl
+import threading
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from localfal import certificates
+from localfal.certificates import FAL_HOSTS, ensure_certificates
+
+
+def shake_hands(server: ssl.SSLContext, trusted: Path, name: str) -> None:
+    client = ssl.create_default_context(cafile=trusted)
+    here, there = socket.socketpair()
+
+    def serve() -> None:
+        try:
+            server.wrap_socket(there, server_side=True).close()
+        except (ssl.SSLError, OSError):
+            there.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        with here, client.wrap_socket(here, server_hostname=name) as secure:
+            assert secure.version() == "TLSv1.3"
+    finally:
+        thread.join()
+
+
+def test_the_four_hosts_and_this_machine(tmp_path: Path) -> None:
+    made = ensure_certificates(tmp_path)
+    for trusted in (made.authority, made.bundle):
+        for name in (*FAL_HOSTS, "localhost", "127.0.0.1"):
+            shake_hands(made.server_context(), trusted, name)
+    with pytest.raises(ssl.SSLCertVerificationError):
+        shake_hands(made.server_context(), made.authority, "example.com")
+
+
+def test_the_authority_cannot_vouch_for_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = ensure_certificates(tmp_path)
+    key = serialization.load_pem_private_key((tmp_path / "ca-key.pem").read_bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    authority = x509.load_pem_x509_certificate(made.authority.read_bytes())
+    leaf = ec.generate_private_key(ec.SECP256R1())
+    now = dt.datetime.now(dt.UTC)
+    forged = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([]))
+        .issuer_name(authority.subject)
+        .public_key(leaf.public_key())
+        .serial_number(1)
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("example.com")]), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = leaf.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (tmp_path / "forged.pem").write_bytes(forged.public_bytes(serialization.Encoding.PEM) + pem)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(tmp_path / "forged.pem")
+    with pytest.raises(ssl.SSLCertVerificationError, match="permitted subtree"):
+        shake_hands(server, made.authority, "example.com")
+
+
+def test_keys_are_the_owners_alone(tmp_path: Path) -> None:
+    made = ensure_certificates(tmp_path)
+    for path in (tmp_path / "ca-key.pem", made.server):
+        assert path.stat().st_mode & 0o777 == 0o600
+    assert b"PRIVATE" not in made.authority.read_bytes() + made.bundle.read_bytes()
+
+
+def test_kept_while_they_last_and_renewed_before_they_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = ensure_certificates(tmp_path)
+    first = made.authority.read_bytes()
+    lifetime = x509.load_pem_x509_certificate(first).not_valid_after_utc - dt.datetime.now(dt.UTC)
+    assert dt.timedelta(days=364) < lifetime < dt.timedelta(days=366)
+    assert ensure_certificates(tmp_path).authority.read_bytes() == first
+    bundle = made.bundle.stat().st_size
+    monkeypatch.setenv("SSL_CERT_FILE", str(made.bundle))
+    assert ensure_certificates(tmp_path).bundle.stat().st_size <= 2 * bundle
+    monkeypatch.setattr(certificates, "RENEW_BEFORE", dt.timedelta(days=366))
+    assert ensure_certificates(tmp_path).authority.read_bytes() != first

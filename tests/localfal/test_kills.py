@@ -1,0 +1,108 @@
+"""SIGKILL, at any moment: no accepted request is lost, and none runs again once its result is stored."""
+
+import os
+import random
+import signal
+import sqlite3
+import time
+from contextlib import closing, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+from serving import KEY, Served, eventually, runs
+
+REQUESTS = 60
+GATEWAY_KILLS = 6
+RUNNER_KILLS = 10
+
+pytestmark = pytest.mark.slow
+
+
+def submit(platform: Served, client: httpx.Client, chance: random.Random, number: int, journal: Path) -> str:
+    """Submit until somebody has accepted, as fal_client does."""
+    body = {"prompt": f"p{number}", "seconds": chance.uniform(0, 0.2), "journal": str(journal)}
+
+    def accepted() -> str | None:
+        with suppress(httpx.TransportError):
+            response = client.post(platform.queue, json=body, headers=KEY)
+            return response.raise_for_status().json()["request_id"]
+        if platform.process.poll() is not None:
+            platform.spawn()
+        return None
+
+    return eventually(accepted, 60)
+
+
+def test_killed_at_random(own: Served, client: httpx.Client, tmp_path: Path) -> None:
+    seed = random.randrange(10**6)
+    print("seed", seed)  # to see the same moments again
+    chance = random.Random(seed)
+    journal = tmp_path / "journal"
+    kills = ["gateway"] * GATEWAY_KILLS + ["runner"] * RUNNER_KILLS + [None] * (REQUESTS - GATEWAY_KILLS - RUNNER_KILLS)
+    chance.shuffle(kills)
+    accepted: dict[str, str] = {}
+    for number, kill in enumerate(kills):
+        accepted[submit(own, client, chance, number, journal)] = f"p{number}"
+        time.sleep(chance.uniform(0, 0.3))  # the random moment
+        if kill == "gateway":
+            own.kill()
+            own.spawn()
+        elif kill == "runner":
+            for pid in own.runner_pids()[:1]:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+    own.wait_until_ready()
+    for request_id, prompt in accepted.items():
+        response = own.result(client, request_id, seconds=90)
+        assert (response.status_code, response.json()["prompt"]) == (200, prompt)
+    with closing(sqlite3.connect(own.state / "state.db")) as database:
+        finished = dict(database.execute("SELECT id, finished FROM requests").fetchall())
+        states = {state for (state,) in database.execute("SELECT DISTINCT state FROM requests")}
+    assert states == {"COMPLETED"}
+    # A submit whose answer was lost with the gateway may be there twice; what was answered is there once.
+    assert set(accepted) <= set(finished)
+    begun: dict[str, list[float]] = {}
+    for moment, prompt in runs(journal):
+        begun.setdefault(prompt, []).append(moment)
+    duplicates = len(finished) - len(accepted)
+    for request_id, prompt in accepted.items():
+        late = [moment for moment in begun[prompt] if moment > finished[request_id]]
+        assert len(late) <= duplicates, f"{prompt} ran again after its result was stored"
+
+
+def test_a_killed_gateway_takes_its_runners_along(own: Served, client: httpx.Client, tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    running = own.submit(client, prompt="running", seconds=1, journal=str(journal))
+    waiting = own.submit(client, prompt="waiting", journal=str(journal))
+    eventually(lambda: runs(journal))
+    origin, pids = own.origin, own.runner_pids()
+    own.kill()
+    eventually(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in pids))
+    own.start()
+    assert own.origin == origin  # the URLs that results and callers hold stay true
+    for request_id, prompt in ((running, "running"), (waiting, "waiting")):
+        assert own.result(client, request_id).json()["prompt"] == prompt
+    assert [prompt for _, prompt in runs(journal)] == ["running", "running", "waiting"]
+
+
+def test_a_request_that_kills_every_runner_ends(own: Served, client: httpx.Client, tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    request_id = own.submit(client, prompt="poison", fail="die", journal=str(journal))
+    response = own.result(client, request_id, seconds=120)
+    assert (response.status_code, response.json()["error_type"]) == (503, "runner_disconnected")
+    assert len(runs(journal)) == 10
+    assert own.result(client, own.submit(client, prompt="next")).status_code == 200
+
+
+def test_results_and_uploads_survive(own: Served, client: httpx.Client) -> None:
+    request_id = own.submit(client, prompt="kept", lines=3)
+    result = own.result(client, request_id).json()
+    picture = client.get(result["images"][0]["url"]).content
+    logs = own.status(client, request_id, logs=True)["logs"]
+    assert len(logs) == 3
+    own.kill()
+    own.start()
+    assert own.result(client, request_id).json() == result
+    assert own.status(client, request_id, logs=True)["logs"] == logs
+    assert client.get(result["images"][0]["url"]).content == picture

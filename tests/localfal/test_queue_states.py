@@ -1,0 +1,149 @@
+"""The queue's own rules, on the database alone."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from localfal.queue import Answer, Queue, Submission
+from localfal.state import StateFolder, StateInUseError
+
+OK = Answer(200, {"content-type": "application/json"}, b'{"ok": true}')
+
+
+@pytest.fixture
+def queue(tmp_path: Path):
+    database = StateFolder(tmp_path).database()
+    yield Queue(database, "fal-ai/app")
+    database.close()
+
+
+def submission(**options) -> Submission:
+    return Submission(path="/", headers={"content-type": "application/json"}, body=b"{}", **options)
+
+
+def test_order_and_positions(queue: Queue) -> None:
+    low = queue.submit(submission(low_priority=True))
+    first, second = queue.submit(submission()), queue.submit(submission())
+    assert [queue.position(entry) for entry in (first, second, low)] == [0, 1, 2]
+    assert queue.length() == 3
+    jobs = [queue.start_next() for _ in range(4)]
+    assert [job.id if job else None for job in jobs] == [first.id, second.id, low.id, None]
+
+
+def test_a_requeued_request_keeps_its_place(queue: Queue) -> None:
+    first, second = queue.submit(submission()), queue.submit(submission())
+    job = queue.start_next()
+    assert job
+    assert queue.position(second) == 0
+    queue.requeue(first.id)
+    assert queue.position(second) == 1
+    again = queue.start_next()
+    assert again
+    assert (again.id, again.attempt) == (first.id, 2)
+
+
+def test_recovery_is_no_failed_attempt(queue: Queue) -> None:
+    entry, cancelled = queue.submit(submission()), queue.submit(submission())
+    queue.start_next()
+    queue.start_next()
+    assert queue.cancel(cancelled.id) == "IN_PROGRESS"
+    restarted = Queue(queue.database, "fal-ai/app")
+    restarted.recover()
+    job = restarted.start_next()
+    assert job
+    assert (job.id, job.attempt) == (entry.id, 1)
+    answer = restarted.answer(cancelled.id)
+    assert answer
+    assert answer.status == 499
+    assert restarted.start_next() is None
+
+
+def test_an_answer_is_stored_once(queue: Queue) -> None:
+    entry = queue.submit(submission())
+    queue.start_next()
+    assert queue.answer(entry.id) is None
+    queue.complete(entry.id, OK)
+    queue.complete(entry.id, Answer(500, {}, b""))
+    queue.requeue(entry.id)
+    assert queue.answer(entry.id) == OK
+    assert queue.start_next() is None
+    assert queue.cancel(entry.id) == "COMPLETED"
+
+
+def test_requests_of_another_app_are_not_ours(queue: Queue) -> None:
+    entry = queue.submit(submission())
+    other = Queue(queue.database, "fal-ai/other")
+    assert other.find(entry.id) is None
+    assert other.start_next() is None
+    other.recover()
+    assert queue.start_next()
+
+
+def test_time_to_start(queue: Queue) -> None:
+    entry = queue.submit(submission(start_timeout=0.2))
+    patient = queue.submit(submission(start_timeout=60))
+    deadline = queue.next_deadline()
+    assert deadline == pytest.approx(time.time() + 0.2, abs=0.2)
+    queue.database.execute("UPDATE requests SET start_by = start_by - 1 WHERE id = ?", (entry.id,))
+    queue.time_out()
+    answer = queue.answer(entry.id)
+    assert answer
+    assert json.loads(answer.body) == {"detail": "Request timed out", "error_type": "request_timeout"}
+    assert answer.headers["x-fal-request-timeout-type"] == "user"
+    job = queue.start_next()
+    assert job
+    assert job.id == patient.id
+    assert queue.next_deadline() is None
+
+
+def test_unstored_requests_leave_no_input_and_soon_no_result(queue: Queue) -> None:
+    stored, unstored = queue.submit(submission()), queue.submit(submission(store_io=False))
+    for entry in (stored, unstored):
+        queue.start_next()
+        queue.complete(entry.id, OK)
+        assert queue.answer(entry.id) == OK
+    inputs = dict(queue.database.execute("SELECT id, body FROM requests").fetchall())
+    assert inputs == {stored.id: b"{}", unstored.id: None}
+    queue.database.execute("UPDATE requests SET finished = finished - 3601")
+    queue.forget(keep=86400)
+    assert queue.find(unstored.id) is None
+    assert queue.answer(stored.id) == OK
+
+
+def test_old_requests_and_their_logs_are_forgotten(queue: Queue) -> None:
+    old, waiting = queue.submit(submission()), queue.submit(submission())
+    queue.start_next()
+    queue.add_log(old.id, "a line")
+    queue.complete(old.id, OK)
+    queue.forget(keep=3600)
+    assert queue.logs(old.id)[0]
+    queue.database.execute("UPDATE requests SET finished = finished - 7200, created = created - 7200")
+    queue.forget(keep=3600)
+    assert queue.find(old.id) is None
+    assert queue.logs(old.id) == ([], 0)
+    assert queue.find(waiting.id)
+
+
+def test_logs_are_bounded(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("localfal.queue.MAX_LOG_LINES", 3)
+    entry = queue.submit(submission())
+    for number in range(5):
+        queue.add_log(entry.id, f"line {number}")
+    lines, mark = queue.logs(entry.id)
+    assert [line["message"] for line in lines] == ["line 0", "line 1", "line 2"]
+    assert queue.logs(entry.id, after=mark) == ([], mark)
+
+
+def test_one_folder_one_gateway(tmp_path: Path) -> None:
+    first, second = StateFolder(tmp_path), StateFolder(tmp_path)
+    assert not second.in_use()
+    first.lock()
+    assert second.in_use()
+    with pytest.raises(StateInUseError, match="another localfal"):
+        second.lock()
+    first.unlock()
+    second.lock()
+    second.unlock()
+    assert tmp_path.joinpath(".gitignore").read_text() == "*\n"

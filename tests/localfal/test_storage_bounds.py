@@ -1,0 +1,139 @@
+"""What the storage takes, how much of it, and for how long."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from serving import KEY, Served
+
+from localfal.errors import BadRequestError, NotFoundError, StorageFullError, TooLargeError
+from localfal.state import StateFolder
+from localfal.storage import Storage
+
+
+async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+
+
+@pytest.fixture
+def storage(tmp_path: Path):
+    folder = StateFolder(tmp_path)
+    database = folder.database()
+    yield Storage(database, folder.files, keep=100, max_file_bytes=10, max_total_bytes=25)
+    database.close()
+
+
+def test_bounds(storage: Storage, tmp_path: Path) -> None:
+    file = storage.create("a.bin", "application/octet-stream")
+    with pytest.raises(TooLargeError):
+        asyncio.run(storage.write(file, chunks(b"12345", b"678901")))
+    assert list((tmp_path / "files").iterdir()) == []
+    for _ in range(2):
+        asyncio.run(storage.write(storage.create("a", "x/y"), chunks(b"1234567890")))
+    with pytest.raises(StorageFullError):
+        asyncio.run(storage.write(storage.create("a", "x/y"), chunks(b"123456")))
+    with pytest.raises(NotFoundError):
+        storage.content(file)
+
+
+def test_parts(storage: Storage) -> None:
+    file = storage.create("a", "x/y")
+    for number, data in [(2, b"cd"), (1, b"ab"), (3, b"e")]:
+        asyncio.run(storage.write_part(file, number, chunks(data)))
+    with pytest.raises(BadRequestError):
+        storage.join_parts(file, [1, 2, 3, 4])
+    with pytest.raises(BadRequestError):
+        asyncio.run(storage.write_part(file, 0, chunks(b"x")))
+    storage.join_parts(file, [3, 1, 2])
+    file = storage.find(file.id)
+    assert storage.content(file).read_bytes() == b"abcde"
+    storage.join_parts(file, [3, 1, 2])  # a client that asks again
+    large = storage.create("a", "x/y")
+    for number in (1, 2):
+        asyncio.run(storage.write_part(large, number, chunks(b"1234567")))
+    with pytest.raises(TooLargeError):
+        storage.join_parts(large, [1, 2])
+
+
+def test_files_expire(storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = storage.create("kept", "x/y", '{"expiration_duration_seconds": 100000}')
+    short = storage.create("short", "x/y", '{"expiration_duration_seconds": 60}')
+    for file in (kept, short):
+        asyncio.run(storage.write(file, chunks(b"x")))
+    now = time.time()
+    monkeypatch.setattr("localfal.storage.time.time", lambda: now + 61)
+    storage.forget()
+    assert [path.name for path in (tmp_path / "files").iterdir()] == [kept.id]
+    with pytest.raises(NotFoundError):
+        storage.find(short.id)
+    monkeypatch.setattr("localfal.storage.time.time", lambda: now + 101)
+    with pytest.raises(NotFoundError):
+        storage.find(kept.id)
+    with pytest.raises(BadRequestError):
+        storage.create("x", "x/y", "nonsense")
+
+
+def test_names_are_made_safe(storage: Storage) -> None:
+    assert storage.create("../../etc/passwd", "x/y").name == "etc_passwd"
+    assert storage.create("a b\n<c>.png", "x/y").name == "a_b_c_.png"
+    assert storage.create("", "x/y").name == "file"
+
+
+def test_downloads(served: Served, client: httpx.Client) -> None:
+    def upload(content: bytes, content_type: str) -> str:
+        headers = {"authorization": "Bearer local", "content-type": content_type, "x-fal-file-name": "f"}
+        return client.post(f"{served.origin}/files/upload", content=content, headers=headers).json()["access_url"]
+
+    url = upload(b"0123456789", "application/zip")
+    assert client.get(url).content == b"0123456789"
+    part = client.get(url, headers={"range": "bytes=2-4"})
+    assert (part.status_code, part.content, part.headers["content-range"]) == (206, b"234", "bytes 2-4/10")
+    assert client.get(url, headers={"range": "bytes=20-"}).status_code == 416
+    head = client.head(url)
+    assert (head.status_code, head.headers["content-length"], head.content) == (200, "10", b"")
+    assert head.headers["content-type"] == "application/zip"
+    assert head.headers["x-content-type-options"] == "nosniff"
+    page = client.get(upload(b"<script>", "text/html"))
+    assert page.headers["content-disposition"].startswith("attachment")
+    assert page.headers["content-security-policy"] == "sandbox"
+
+
+def test_only_the_uploader_may_write(served: Served, client: httpx.Client) -> None:
+    started = client.post(
+        f"{served.origin}/storage/upload/initiate?storage_type=fal-cdn-v3",
+        json={"file_name": "a.txt", "content_type": "text/plain"},
+        headers=KEY,
+    ).json()
+    assert client.get(started["file_url"]).status_code == 404
+    assert client.put(started["file_url"], content=b"x").status_code == 404
+    assert client.put(started["file_url"] + "?upload=guess", content=b"x").status_code == 404
+    assert client.put(started["upload_url"], content=b"mine").status_code == 200
+    assert client.get(started["file_url"]).text == "mine"
+    assert client.delete(started["file_url"]).status_code == 405
+
+
+def test_malformed_uploads(served: Served, client: httpx.Client) -> None:
+    url = f"{served.origin}/storage/upload/initiate"
+    for content in (b"", b"[]", b"{", b'{"file_name": 1, "content_type": "x/y"}'):
+        assert client.post(url, content=content, headers=KEY).status_code == 400
+    assert client.post(url, content=b"x" * (1024 * 1024 + 1), headers=KEY).status_code == 400
+
+
+def test_each_part_with_its_own_url(served: Served, client: httpx.Client) -> None:
+    """The form in which fal's SDK uploads large files to its older store."""
+    started = client.post(
+        f"{served.origin}/storage/upload/initiate-multipart?storage_type=gcs",
+        json={"file_name": "a.bin", "content_type": "application/octet-stream"},
+        headers=KEY,
+    ).json()
+    parts = []
+    for number, data in [(1, b"first "), (2, b"second")]:
+        url = client.post(f"{started['upload_url']}/{number}", headers=KEY).json()["upload_url"]
+        parts.append({"part_number": number, "etag": client.put(url, content=data).headers["etag"]})
+    done = client.post(started["upload_url"] + "/complete", json={"parts": parts}, headers=KEY)
+    assert done.status_code == 200
+    assert client.get(started["file_url"]).content == b"first second"
