@@ -95,6 +95,32 @@ def generate(
 
 
 @app.command()
+def demo(
+    archive: Annotated[Path | None, typer.Argument(exists=True, help="Photos of your own, zipped.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures.")] = Path("out/demo"),
+) -> None:
+    """Run the endpoint's documented Python example through a local platform, on the example photos."""
+    from photomaker.demo import through_local_platform
+
+    application = Path("photomaker_app.py")
+    if not application.is_file():
+        raise failed("photomaker_app.py is not here: run the demonstration in the project's folder")
+    nano = package_folder() / "nano"
+    os.environ.setdefault(VARIABLE, str(nano / "fal.toml"))
+    archive = archive or min((nano / "examples").glob("*.zip"))
+    console.print(f"The person: [bold]{escape(os.path.relpath(archive))}[/bold]")
+    code = through_local_platform(application, archive, output)
+    if code:
+        raise typer.Exit(code)
+    console.print(
+        f"The pictures are in [bold]{escape(str(output))}[/bold]. Next:\n"
+        "  make serve                          the same endpoint for your own client code\n"
+        "  .venv/bin/photomaker generate ...   other people, prompts and styles\n"
+        "  make deploy                         real weights on fal"
+    )
+
+
+@app.command()
 def fetch(deployment: DeploymentFile = None) -> None:
     """Download a deployment's checkpoints ahead of time, and prepare them."""
     settings = opened(deployment)
@@ -149,6 +175,7 @@ def progress() -> Progress:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         console=console,
+        transient=True,
     )
 
 
