@@ -40,6 +40,7 @@ def load(
     base: str | Path,
     adapter: str | Path,
     *,
+    config: str | Path | None = None,
     loras: Sequence[LoRA | tuple[str | Path, float]] = (),
     scheduler: str | None = None,
     dtype: torch.dtype = torch.float32,
@@ -51,7 +52,7 @@ def load(
         CheckpointError: Something is missing, or is not what it should be.
     """
     weights = read_adapter(adapter)
-    sdxl = load_base(base, dtype)
+    sdxl = load_base(base, dtype, config)
     if scheduler is not None:
         sdxl.scheduler = make_scheduler(scheduler, dict(sdxl.scheduler.config))
     fuse_loras(sdxl, weights.lora, [lora if isinstance(lora, LoRA) else LoRA(*lora) for lora in loras])
@@ -62,14 +63,19 @@ def load(
         raise CheckpointError(f"{adapter}: {error}") from error
 
 
-def load_base(base: str | Path, dtype: torch.dtype) -> StableDiffusionXLPipeline:
-    """A diffusers folder, a hub id or a single-file checkpoint, as a stock pipeline."""
+def load_base(base: str | Path, dtype: torch.dtype, config: str | Path | None = None) -> StableDiffusionXLPipeline:
+    """A diffusers folder, a hub id or a single-file checkpoint, as a stock pipeline.
+
+    A single file holds weights alone: its sizes, tokenizers and scheduler are those of ``config``, a diffusers
+    folder or hub id, by default of SDXL base 1.0 on the hub.
+    """
     options: dict[str, Any] = {"dtype": dtype, "add_watermarker": False}
     try:
         if Path(base).is_file():
+            options["config"] = config and str(config)
             return StableDiffusionXLPipeline.from_single_file(str(base), **options)
         return StableDiffusionXLPipeline.from_pretrained(str(base), **options)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:
         raise CheckpointError(f"{base}: not an SDXL checkpoint that can be loaded: {error}") from error
 
 

@@ -59,11 +59,16 @@ def checked_base(source: str, info: ValidationInfo) -> str:
         return checked(source, info, HUB_FILE)  # a single-file checkpoint inside a repository
 
 
+def checked_folder(source: str, info: ValidationInfo) -> str:
+    return checked(source, info, HUB_ID)
+
+
 def checked_file(source: str, info: ValidationInfo) -> str:
     return checked(source, info, HUB_FILE)
 
 
 Base = Annotated[str, AfterValidator(checked_base)]
+Folder = Annotated[str, AfterValidator(checked_folder)]
 File = Annotated[str, AfterValidator(checked_file)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
@@ -84,11 +89,14 @@ class LoRASettings(Table):
 class PipelineSettings(Table):
     """One value of ``base_pipeline``: a base, an adapter, what is fused with them, and the scheduler.
 
-    ``revision`` pins the base's commit on the hub, ``adapter_revision`` and ``adapter_sha256`` the adapter's.
+    ``config``, a diffusers folder or hub id, tells how a single-file base is configured; None: as SDXL base 1.0
+    on the hub. ``revision`` pins the commit of the base on the hub, ``adapter_revision`` and ``adapter_sha256``
+    the adapter's.
     """
 
     base: Base
     adapter: File
+    config: Folder | None = None
     scheduler: str | None = None
     loras: tuple[LoRASettings, ...] = ()
     revision: str | None = None

@@ -47,6 +47,7 @@ class PhotoMakerPipeline:
         base: str | Path,
         adapter: str | Path,
         *,
+        config: str | Path | None = None,
         loras: Sequence[checkpoints.LoRA | tuple[str | Path, float]] = (),
         scheduler: str | None = None,
         dtype: torch.dtype = torch.float32,
@@ -58,6 +59,8 @@ class PhotoMakerPipeline:
             base: A diffusers folder, a hub id, or a single-file checkpoint.
             adapter: A ``.bin`` or ``.safetensors`` path, or "owner/repository/file" on the hub; version 1 or
                 2 is read off the file, and so is every size.
+            config: How a single-file base is configured: a diffusers folder, which needs no weights, or a hub
+                id; None: SDXL base 1.0 on the hub.
             loras: Further LoRAs with their weights.
             scheduler: A name of :data:`photomaker.checkpoints.SCHEDULERS`; None keeps the base's own.
             dtype: Of all weights.
@@ -66,7 +69,9 @@ class PhotoMakerPipeline:
         Raises:
             photomaker.checkpoints.CheckpointError: Something is missing, or is not what it should be.
         """
-        sdxl, id_encoder = checkpoints.load(base, adapter, loras=loras, scheduler=scheduler, dtype=dtype, device=device)
+        sdxl, id_encoder = checkpoints.load(
+            base, adapter, config=config, loras=loras, scheduler=scheduler, dtype=dtype, device=device
+        )
         return cls(sdxl, id_encoder)
 
     @torch.inference_mode()
