@@ -141,6 +141,10 @@ def test_names_are_never_paths():
     assert len(names(zipped([("../../etc/passwd", picture()), ("/abs.jpg", picture()), ("C:\\x.jpg", picture())]))) == 3
 
 
+def test_a_file_without_a_name():
+    assert names(zipped([("QQQQ", picture())]).replace(b"QQQQ", bytes(4))) == ["A nameless file"]
+
+
 def test_duplicate_names_are_two_photos():
     photos = read_photos(zipped([("a.jpg", picture(color=RED)), ("a.jpg", picture(color=BLUE))]))
     assert close(photos[0].image, (9, 9), RED)

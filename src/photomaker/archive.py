@@ -251,7 +251,7 @@ def _zip_members(data: bytes, meter: _Meter, on_skipped: Callable[[str], None]) 
         raise meter.invalid("The zip archive is damaged or cut short. Upload it again.") from error
     for info in archive.infolist():
         meter.count_entry()
-        if info.is_dir() or _is_hidden(info.filename):
+        if info.filename.endswith("/") or _is_hidden(info.filename):
             continue
         if info.flag_bits & ZIP_ENCRYPTED:
             raise meter.invalid("The zip archive is encrypted. Make it again without a password.")
@@ -349,7 +349,7 @@ def _is_hidden(name: str) -> bool:
 def _printable(name: str) -> str:
     """A name as messages may carry it: its end, where the file's own name is, without control characters."""
     shown = name.removeprefix("./")[-SHOWN_NAME:]
-    return "".join(character if character.isprintable() else "?" for character in shown)
+    return "".join(character if character.isprintable() else "?" for character in shown) or "A nameless file"
 
 
 def _natural(name: str) -> list[str | int]:

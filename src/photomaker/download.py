@@ -231,7 +231,13 @@ class _WatchedStream(httpcore.NetworkStream):
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
         seconds = self._watch.at_most(CONNECT_SECONDS)
-        return _WatchedStream(self._stream.start_tls(ssl_context, server_hostname, seconds), self._watch)
+        try:
+            return _WatchedStream(self._stream.start_tls(ssl_context, server_hostname, seconds), self._watch)
+        except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+            raise FileDownloadError(
+                self._watch.field,
+                f"{server_hostname} offers no secure connection that can be trusted. Host the file somewhere else.",
+            ) from error
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
@@ -317,8 +323,6 @@ def _decoded(chunks: Iterable[bytes], encoding: str, field: str) -> Iterator[byt
 
 
 def _reason(error: Exception, host: str) -> str:
-    if isinstance(error.__cause__, ssl.SSLError):
-        return f"{host} offers no secure connection that can be trusted. Host the file somewhere else."
     if isinstance(error, httpcore.ConnectError):
         return f"{host} accepts no connection. Check the URL."
     if isinstance(error, httpcore.TimeoutException):
