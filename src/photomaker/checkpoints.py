@@ -1,4 +1,4 @@
-"""Where weights come from, and how they become a pipeline."""
+"""Published weights, as their authors left them, become a pipeline."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,16 +8,14 @@ from typing import Any
 import diffusers
 import torch
 from diffusers import StableDiffusionXLPipeline
-from huggingface_hub import hf_hub_download
 from safetensors.torch import load_file
 from torch import Tensor
 
 from photomaker.deployment import SCHEDULERS
 from photomaker.id_encoder import IDEncoder, build_id_encoder
+from photomaker.sources import CheckpointError, Hub, variant_of
 
-
-class CheckpointError(Exception):
-    """Weights are missing, or are not what they should be."""
+__all__ = ["SCHEDULERS", "Adapter", "CheckpointError", "LoRA", "load", "make_scheduler"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +43,7 @@ def load(
     scheduler: str | None = None,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
+    hub: Hub | None = None,
 ) -> tuple[StableDiffusionXLPipeline, IDEncoder]:
     """A stock SDXL pipeline with the adapter's LoRA and the others fused in, and the adapter's ID encoder.
 
@@ -57,24 +56,29 @@ def load(
         sdxl.scheduler = make_scheduler(scheduler, dict(sdxl.scheduler.config))
     fuse_loras(sdxl, weights.lora, [lora if isinstance(lora, LoRA) else LoRA(*lora) for lora in loras])
     sdxl.to(device)
-    try:
-        return sdxl, build_id_encoder(weights.id_encoder, dtype=dtype, device=device)
-    except ValueError as error:
-        raise CheckpointError(f"{adapter}: {error}") from error
+    return sdxl, make_id_encoder(weights, adapter, dtype, device)
 
 
-def load_base(base: str | Path, dtype: torch.dtype, config: str | Path | None = None) -> StableDiffusionXLPipeline:
+def load_base(
+    base: str | Path, dtype: torch.dtype, config: str | Path | None = None, hub: Hub | None = None
+) -> StableDiffusionXLPipeline:
     """A diffusers folder, a hub id or a single-file checkpoint, as a stock pipeline.
 
     A single file holds weights alone: its sizes, tokenizers and scheduler are those of ``config``, a diffusers
     folder or hub id, by default of SDXL base 1.0 on the hub.
+
+    Raises:
+        CheckpointError: It is missing, or is no SDXL checkpoint.
     """
+    hub = hub or Hub(half=dtype.itemsize == 2)
+    path = hub.base(base)
     options: dict[str, Any] = {"dtype": dtype, "add_watermarker": False}
     try:
-        if Path(base).is_file():
-            options["config"] = config and str(config)
-            return StableDiffusionXLPipeline.from_single_file(str(base), **options)
-        return StableDiffusionXLPipeline.from_pretrained(str(base), **options)
+        if path.is_file():
+            options |= {"config": config and str(config), "cache_dir": hub.folder}
+            return StableDiffusionXLPipeline.from_single_file(str(path), **options)
+        variant = variant_of((file.name for file in path.glob("unet/*.safetensors")), hub.half)
+        return StableDiffusionXLPipeline.from_pretrained(str(path), variant=variant, **options)
     except Exception as error:
         raise CheckpointError(f"{base}: not an SDXL checkpoint that can be loaded: {error}") from error
 
@@ -85,7 +89,7 @@ def read_adapter(adapter: str | Path) -> Adapter:
     Raises:
         CheckpointError: There is no such file, or it is no PhotoMaker adapter.
     """
-    path = located(adapter)
+    path = Hub().file(adapter)
     try:
         if path.suffix == ".safetensors":
             tensors = load_file(path)
@@ -105,11 +109,23 @@ def read_adapter(adapter: str | Path) -> Adapter:
     return found
 
 
+def make_id_encoder(adapter: Adapter, source: str | Path, dtype: torch.dtype, device: torch.device | str) -> IDEncoder:
+    """The ID encoder in a PhotoMaker file.
+
+    Raises:
+        CheckpointError: Its tensors are not an ID encoder's.
+    """
+    try:
+        return build_id_encoder(adapter.id_encoder, dtype=dtype, device=device)
+    except ValueError as error:
+        raise CheckpointError(f"{source}: {error}") from error
+
+
 def fuse_loras(sdxl: StableDiffusionXLPipeline, adapter: dict[str, Tensor], others: Sequence[LoRA]) -> None:
     """Fuse the adapter's LoRA at weight 1 and the others at theirs, as the authors' notebooks do."""
     for source, weight, tensors in (
         ("the adapter", 1.0, adapter),
-        *((lora.path, lora.weight, load_file(located(lora.path))) for lora in others),
+        *((lora.path, lora.weight, load_file(Hub().file(lora.path))) for lora in others),
     ):
         try:  # one by one: what is fused no longer counts as an adapter of the model
             sdxl.load_lora_weights(dict(tensors), adapter_name="fused")
@@ -124,22 +140,3 @@ def make_scheduler(name: str, config: dict[str, Any]) -> Any:
     if name not in SCHEDULERS:
         raise CheckpointError(f"unknown scheduler {name!r}: one of {', '.join(sorted(SCHEDULERS))}")
     return getattr(diffusers, SCHEDULERS[name]).from_config(config)
-
-
-def located(file: str | Path) -> Path:
-    """A path as it is, or "owner/repository/file" brought from the hub.
-
-    Raises:
-        CheckpointError: It is neither there nor on the hub.
-    """
-    path = Path(file)
-    if path.is_file():
-        return path
-    owner, _, rest = str(file).partition("/")
-    repository, _, name = rest.partition("/")
-    if path.is_absolute() or not name:
-        raise CheckpointError(f"{file}: there is no such file")
-    try:
-        return Path(hf_hub_download(f"{owner}/{repository}", name))
-    except Exception as error:
-        raise CheckpointError(f"{file}: neither a file here nor on the hub: {error}") from error

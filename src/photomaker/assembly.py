@@ -1,0 +1,109 @@
+"""Prepared networks become pipelines: one thread reads and checks files while this one builds the empty modules."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+from accelerate import init_empty_weights
+from diffusers import StableDiffusionXLPipeline
+from torch import Tensor, nn
+from transformers import CLIPTokenizer
+
+from photomaker.checkpoints import make_scheduler
+from photomaker.id_encoder import build_id_encoder
+from photomaker.packed import CorruptError, read
+from photomaker.pipeline import PhotoMakerPipeline
+from photomaker.recipes import FRAME, NETWORKS, Recipe
+from photomaker.sources import read_json
+from photomaker.store import Entry, Store
+
+Tensors = dict[str, Tensor]
+
+
+def assemble(store: Store, recipes: dict[str, Recipe], device: torch.device) -> dict[str, PhotoMakerPipeline]:
+    """The pipelines of these recipes; networks with the same weights are the same module.
+
+    Raises:
+        CorruptError: Something in the store is not what was written.
+    """
+    entries = {
+        (name, part): store.entry(part, recipe.keys[part]) for name, recipe in recipes.items() for part in NETWORKS
+    }
+    with ThreadPoolExecutor(1, "weights") as reader:
+        reads: dict[str, Future[Tensors]] = {}
+        for (name, part), entry in entries.items():
+            if entry.file not in reads:
+                layout = recipes[name].laid_out(part)
+                work = partial(read, store.folder / entry.file, entry.seal, device, channels_last=layout)
+                reads[entry.file] = reader.submit(work)
+        try:
+            modules: dict[str, nn.Module] = {}
+            frames = {name: Frame(store.frame(recipe.keys[FRAME])) for name, recipe in recipes.items()}
+            for entry in entries.values():  # all that needs no weights, before waiting for any
+                if entry.file not in modules and entry.config:
+                    modules[entry.file] = empty(entry)
+            for entry in entries.values():
+                if entry.file in reads:
+                    tensors = reads.pop(entry.file).result()
+                    modules[entry.file] = filled(modules.get(entry.file), tensors, store.folder / entry.file, device)
+        finally:
+            for future in reads.values():
+                future.cancel()
+    return {
+        name: frames[name].pipeline({part: modules[entries[name, part].file] for part in NETWORKS}, recipe)
+        for name, recipe in recipes.items()
+    }
+
+
+class Frame:
+    """A pipeline's tokenizers and scheduler."""
+
+    def __init__(self, folder: Path) -> None:
+        self.tokenizers = {name: CLIPTokenizer.from_pretrained(folder / name) for name in ("tokenizer", "tokenizer_2")}
+        self.schedule: dict[str, Any] = read_json(folder / "scheduler" / "scheduler_config.json")
+        self.options: dict[str, Any] = read_json(folder / "pipeline.json")
+
+    def pipeline(self, modules: dict[str, nn.Module], recipe: Recipe) -> PhotoMakerPipeline:
+        """The pipeline of these networks."""
+        networks: dict[str, Any] = dict(modules)
+        id_encoder = networks.pop("id_encoder")
+        if recipe.scheduler is None:
+            scheduler = getattr(diffusers, self.schedule["_class_name"]).from_config(self.schedule)
+        else:
+            scheduler = make_scheduler(recipe.scheduler, self.schedule)
+        sdxl = StableDiffusionXLPipeline(
+            **networks, **self.tokenizers, scheduler=scheduler, add_watermarker=False, **self.options
+        )
+        return PhotoMakerPipeline(sdxl, id_encoder)
+
+
+@cache
+def network_class(name: str) -> Any:
+    return getattr(diffusers, name, None) or getattr(transformers, name)
+
+
+def empty(entry: Entry) -> nn.Module:
+    """A network without weights; buffers that no file holds are real."""
+    cls = network_class(entry.of)
+    with init_empty_weights(include_buffers=False):
+        if issubclass(cls, diffusers.ModelMixin):
+            network: nn.Module = cls.from_config(entry.config)
+        else:
+            network = cls(cls.config_class.from_dict(entry.config))
+    return network
+
+
+def filled(network: nn.Module | None, tensors: Tensors, path: Path, device: torch.device) -> nn.Module:
+    """The network with its weights; without a network, the ID encoder that such weights imply."""
+    dtype = next(iter(tensors.values())).dtype
+    try:
+        if network is None:
+            return build_id_encoder(tensors, dtype=dtype, device=device)
+        network.load_state_dict(tensors, assign=True)
+    except (RuntimeError, ValueError) as error:
+        raise CorruptError(path, f"{path} does not fit its network: {error}") from error
+    return network.to(device).eval().requires_grad_(False)

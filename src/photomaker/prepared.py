@@ -1,0 +1,179 @@
+"""A deployment's pipelines, ready on the device: prepared on the first start, read back on every later one.
+
+Preparing fuses the LoRAs, casts, lays convolutions out as they will run, and writes each network to its own file
+(:mod:`photomaker.packed`) on the runners' shared disk:
+
+    prepared/KEY.json             what a network was made from (hashed: KEY), its class, configuration and seal
+    prepared/CONTENT.flashpack    its weights, named by their own sha256, so that equal networks are one file
+    prepared/KEY/                 tokenizers and scheduler
+
+A changed deployment changes the keys of just what it touches; the rest is found again. Files are written under
+temporary names and renamed; a lock lets one runner prepare while others wait for it. What cannot be read back as it
+was written is made again.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+
+import torch
+from filelock import FileLock, Timeout
+
+from photomaker import checkpoints
+from photomaker.assembly import assemble
+from photomaker.checkpoints import CheckpointError, LoRA
+from photomaker.deployment import RUNNERS_DISK, Deployment, PipelineSettings, on_disk
+from photomaker.packed import CorruptError
+from photomaker.pipeline import PhotoMakerPipeline
+from photomaker.recipes import Recipe
+from photomaker.sources import Hub, Progress
+from photomaker.store import Store
+
+Log = Callable[[str], None]
+
+
+def open_pipelines(
+    deployment: Deployment, *, log: Log, progress: Progress | None = None
+) -> dict[str, PhotoMakerPipeline]:
+    """Every pipeline of a deployment, on its device, equal networks shared.
+
+    Args:
+        deployment: What to open.
+        log: Told in a line about each thing that takes long.
+        progress: Told about downloads, in bytes.
+
+    Raises:
+        CheckpointError: A checkpoint is missing or wrong, or the disk is full.
+    """
+    device = device_of(deployment)
+    recipes = located(deployment, log, progress)
+    if not deployment.inference.prepared:
+        return {name: loaded(recipe, device) for name, recipe in recipes.items()}
+    store = Store(cache_root(deployment) / "prepared")
+    started = perf_counter()
+    for _ in range(1 + sum(len(recipe.keys) for recipe in recipes.values())):
+        make(store, recipes, log)
+        try:
+            pipelines = assemble(store, recipes, device)
+        except CorruptError as error:
+            log(f"{error}; preparing it again")
+            store.forget_damaged(error.path)
+            continue
+        log(f"{', '.join(pipelines)} on {device} after {perf_counter() - started:.1f} s")
+        return pipelines
+    raise CheckpointError(f"{store.folder}: what is written there does not stay as it was written")
+
+
+def fetch(deployment: Deployment, *, log: Log, progress: Progress | None = None) -> None:
+    """Download every checkpoint of a deployment, check the pinned sha256, and prepare what it serves.
+
+    Raises:
+        CheckpointError: A checkpoint is missing or wrong, or the disk is full.
+    """
+    recipes = located(deployment, log, progress, check=True)
+    if deployment.inference.prepared:
+        make(Store(cache_root(deployment) / "prepared"), recipes, log)
+
+
+def device_of(deployment: Deployment) -> torch.device:
+    """The device that a deployment means on this machine."""
+    if deployment.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(deployment.device)
+
+
+def cache_root(deployment: Deployment) -> Path:
+    """Where a deployment keeps its weights: its own choice, the runners' shared disk, or the user's cache."""
+    if deployment.cache_dir is not None:
+        return Path(deployment.cache_dir).expanduser()
+    disk = Path(RUNNERS_DISK)
+    if disk.is_dir() and os.access(disk, os.W_OK):
+        return disk / "photomaker"
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "photomaker"
+
+
+def located(deployment: Deployment, log: Log, progress: Progress | None, *, check: bool = False) -> dict[str, Recipe]:
+    """Each pipeline's recipe, its files on this machine; pinned sha256 are compared where ``check`` says so."""
+    dtype: torch.dtype = getattr(torch, deployment.dtype)
+    root = cache_root(deployment)
+    own = deployment.cache_dir is not None or root.is_relative_to(RUNNERS_DISK)
+    hub = Hub(root / "hub" if own else None, half=dtype.itemsize == 2, progress=progress)
+    recipes: dict[str, Recipe] = {}
+    for name, settings in deployment.pipelines.items():
+        started = perf_counter()
+        recipes[name] = recipe = recipe_of(settings, hub, dtype, deployment.inference.channels_last)
+        if check or not deployment.inference.prepared:
+            recipe.check()
+        if (took := perf_counter() - started) > 1:
+            log(f"{name}: checkpoints there after {took:.1f} s")
+    return recipes
+
+
+def recipe_of(settings: PipelineSettings, hub: Hub, dtype: torch.dtype, channels_last: bool) -> Recipe:
+    """A pipeline's recipe, its checkpoints brought to this machine."""
+    return Recipe(
+        base=hub.base(on_disk(settings.base), revision=settings.revision),
+        adapter=hub.file(on_disk(settings.adapter), revision=settings.adapter_revision),
+        loras=tuple(LoRA(hub.file(on_disk(lora.path), revision=lora.revision), lora.weight) for lora in settings.loras),
+        scheduler=settings.scheduler,
+        dtype=dtype,
+        channels_last=channels_last,
+        hub=replace(hub, progress=None),
+        pinned=(settings.adapter_sha256, *(lora.sha256 for lora in settings.loras)),
+    )
+
+
+def loaded(recipe: Recipe, device: torch.device) -> PhotoMakerPipeline:
+    """A pipeline straight from the published files."""
+    return PhotoMakerPipeline(
+        *checkpoints.load(
+            recipe.base,
+            recipe.adapter,
+            loras=recipe.loras,
+            scheduler=recipe.scheduler,
+            dtype=recipe.dtype,
+            device=device,
+            hub=recipe.hub,
+        )
+    )
+
+
+def make(store: Store, recipes: dict[str, Recipe], log: Log) -> None:
+    """Write what the store does not have yet, one runner at a time."""
+    if all(store.has(recipe) for recipe in recipes.values()):
+        return
+    with alone(store, log):
+        for name, recipe in recipes.items():
+            missing = store.missing(recipe)
+            if missing:
+                log(f"{name}: preparing {', '.join(sorted(missing))}")
+                started = perf_counter()
+                recipe.check()
+                store.add(recipe, missing)
+                log(f"{name}: prepared in {perf_counter() - started:.1f} s")
+        store.prune()
+
+
+@contextmanager
+def alone(store: Store, log: Log) -> Iterator[None]:
+    """Hold the store's lock; a runner that ends, however it does, gives it back."""
+    try:
+        store.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"{store.folder}: cannot be written: {error.strerror}") from error
+    lock = FileLock(store.folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log("another runner is preparing the weights; waiting for it")
+        lock.acquire()
+    except NotImplementedError:  # a disk without locks: two runners may do the same work, to the same effect
+        pass
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            lock.release()
