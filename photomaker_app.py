@@ -16,6 +16,7 @@ from fal.auth import fetch_auth_credentials
 from fal.exceptions import RequestCancelledException, UnauthenticatedException
 from fal.toolkit import Image
 from fal.toolkit.file.types import RepositoryId
+from fal.toolkit.image import ImageSize
 from fastapi import Header, HTTPException, Request, Response
 
 from photomaker.deployment import Deployment
@@ -118,7 +119,10 @@ def say(line: str) -> None:
 
 def upload(picture: Any, repository: RepositoryId) -> Image:
     """A picture as PNG, uploaded: url, content type, name, size, width and height."""
-    return Image.from_pil(picture, format="png", repository=repository)
+    from photomaker.png import encode_png
+
+    size = ImageSize(width=picture.width, height=picture.height)
+    return Image.from_bytes(encode_png(picture), "png", size, repository=repository)
 
 
 def repository_here() -> RepositoryId:

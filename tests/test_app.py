@@ -22,13 +22,13 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:starlette")
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[TestClient]:
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IS_ISOLATE_AGENT", "1")
         patch.setenv("PHOTOMAKER_DEPLOYMENT", str(HERE / "deployment.toml"))
         for account in ("FAL_KEY", "FAL_KEY_ID", "FAL_KEY_SECRET"):
             patch.delenv(account, raising=False)
-        patch.setenv("FAL_HOME_DIR", str(HERE / "no-account"))
+        patch.setenv("FAL_HOME_DIR", str(tmp_path_factory.mktemp("no-account")))
         patch.syspath_prepend(str(HERE.parent))
         from fal.ref import set_current_app
 

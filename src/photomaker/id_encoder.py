@@ -10,6 +10,7 @@ and …/PhotoMaker-V2. The files carry no configuration, so every size is read o
 
 import math
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
 import torch
@@ -79,8 +80,12 @@ class IDEncoder(CLIPVisionModelWithProjection):
 
     def preprocess(self, photos: Sequence[Image.Image]) -> Tensor:
         """Photos to pixel values [n, 3, side, side] as CLIP wants them: resized, centre-cropped, normalised."""
-        pixels = self.processor(images=list(photos), return_tensors="pt").pixel_values
-        return cast(Tensor, pixels.to(self.device, self.dtype))
+
+        def pixels(photo: Image.Image) -> Tensor:
+            return cast(Tensor, self.processor(images=photo, return_tensors="pt").pixel_values)
+
+        with ThreadPoolExecutor() as pool:  # Pillow resizes without the interpreter's lock
+            return torch.cat(list(pool.map(pixels, photos))).to(self.device, self.dtype)
 
     def embed(self, pixels: Tensor, faces: Tensor | None = None) -> Tensor:
         """ID tokens [n · tokens_per_photo, width] of n photos, in their order.
