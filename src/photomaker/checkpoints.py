@@ -51,7 +51,7 @@ def load(
         CheckpointError: Something is missing, or is not what it should be.
     """
     weights = read_adapter(adapter)
-    sdxl = load_base(base, dtype, config)
+    sdxl = load_base(base, dtype, hub, config)
     if scheduler is not None:
         sdxl.scheduler = make_scheduler(scheduler, dict(sdxl.scheduler.config))
     fuse_loras(sdxl, weights.lora, [lora if isinstance(lora, LoRA) else LoRA(*lora) for lora in loras])
@@ -60,7 +60,7 @@ def load(
 
 
 def load_base(
-    base: str | Path, dtype: torch.dtype, config: str | Path | None = None, hub: Hub | None = None
+    base: str | Path, dtype: torch.dtype, hub: Hub | None = None, config: str | Path | None = None
 ) -> StableDiffusionXLPipeline:
     """A diffusers folder, a hub id or a single-file checkpoint, as a stock pipeline.
 
