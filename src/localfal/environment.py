@@ -8,6 +8,8 @@ from pathlib import Path
 # Any key opens the local platform; a real one has no business here, so clients are given this one.
 CLIENT_KEY = "localfal:client"
 RUNNER_KEY = "localfal:runner"
+# Tells a runner which of its file descriptors closes when its gateway ends.
+LIFELINE = "LOCALFAL_LIFELINE"
 NODE_HOOK = Path(__file__).with_name("fal-hosts.mjs")
 LOOPBACK_NAMES = ("127.0.0.1", "localhost")
 

@@ -13,7 +13,7 @@ from typing import Any
 import uvicorn
 from fal.cli.main import main as fal
 
-LIFELINE = "LOCALFAL_LIFELINE"
+from localfal.environment import LIFELINE
 
 
 def _end_with_gateway(lifeline: int) -> None:

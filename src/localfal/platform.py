@@ -177,10 +177,23 @@ async def _sweep(queue: Queue, storage: Storage, keep: float) -> None:
 def _bind(wanted: int, last: int) -> socket.socket:
     """Listen on the wanted port; without a wish, on the last one if it is free, else on any."""
     if wanted:
-        return socket.create_server(("127.0.0.1", wanted), backlog=1024)
+        return _listener(wanted)
     with contextlib.suppress(OSError):
-        return socket.create_server(("127.0.0.1", last), backlog=1024)
-    return socket.create_server(("127.0.0.1", 0), backlog=1024)
+        return _listener(last)
+    return _listener(0)
+
+
+def _listener(port: int) -> socket.socket:
+    # asyncio turns off Nagle's algorithm only for sockets that say that they are TCP, as create_server's do not;
+    # with it, every answer of two writes waits 40 ms for the caller's delayed acknowledgement.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def _port(listener: socket.socket) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from localfal.fal_run import LIFELINE
+from localfal.environment import LIFELINE
 
 POLL_SECONDS = 0.05
 STOP_SECONDS = 10.0
