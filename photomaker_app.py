@@ -5,7 +5,9 @@ class. The only file that knows fal's serverless side; nothing in it may postpon
 """
 
 import asyncio
+import math
 import os
+import time
 import tomllib
 from pathlib import Path
 from threading import Event
@@ -24,6 +26,8 @@ from photomaker.schema import PhotomakerInput, PhotomakerOutput
 
 ROOT = Path(__file__).parent
 DEPLOYMENT = Deployment.chosen(default=ROOT / "fal.toml")
+DEFAULT_GRACE_SECONDS = 5  # fal's own, between SIGTERM and SIGKILL
+GOODBYE_SECONDS = 2.0  # of it, for the step under way, the answer and the end of the process
 PINNED = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
 
 
@@ -34,6 +38,7 @@ class PhotoMaker(fal.App):
     local_python_modules = ["photomaker.schema"]  # it uses fal's Image, and fal is not installed on a runner
     locals().update(DEPLOYMENT.app.attributes())
     deployment = DEPLOYMENT.model_dump()
+    stop_at = math.inf  # in time.monotonic()'s seconds; past it, what still runs is given up
 
     def setup(self) -> None:
         """Load and warm every pipeline of the deployment."""
@@ -47,6 +52,11 @@ class PhotoMaker(fal.App):
         self.service = Service.start(deployment, log=say)
         self.repository = repository_here()
         self.running: dict[str, Event] = {}
+
+    def handle_exit(self) -> None:
+        """SIGTERM: a running request may use the grace period to finish; what cannot goes to another runner."""
+        grace = self.termination_grace_period_seconds or DEFAULT_GRACE_SECONDS
+        self.stop_at = time.monotonic() + max(0.0, grace - GOODBYE_SECONDS)
 
     @fal.endpoint("/")
     async def generate(
@@ -87,7 +97,9 @@ class PhotoMaker(fal.App):
 
         seed = draw_seed() if input.seed is None else input.seed
         listener = Listener(
-            log=say, on_step=lambda done, steps: say(f"step {done}/{steps}"), cancelled=cancelled.is_set
+            log=say,
+            on_step=lambda done, steps: say(f"step {done}/{steps}"),
+            cancelled=lambda: cancelled.is_set() or time.monotonic() > self.stop_at,
         )
         try:
             with ThreadPoolExecutor(max_workers=4) as uploads:
@@ -99,6 +111,9 @@ class PhotoMaker(fal.App):
                 ]
             return PhotomakerOutput(images=[image.result() for image in uploading], seed=seed)
         except Cancelled as error:
+            if not cancelled.is_set():  # 503: fal's queue sends the request to another runner
+                leaving = "The runner is shutting down. Send the request again."
+                raise HTTPException(503, leaving, {"x-fal-billable-units": "0"}) from None
             raise RequestCancelledException(str(error)) from None
         except RequestError as error:
             say(f"{error.type}: {error.message}")
