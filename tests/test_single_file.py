@@ -97,6 +97,7 @@ def test_latents_are_the_authors(from_file: PhotoMakerPipeline) -> None:
         single_file.VAE,
         single_file.CLIP,
         single_file.OPEN_CLIP,
+        single_file.OPEN_CLIP + "ln_final.bias",
     ],
 )
 def test_a_file_that_lacks_something_is_named(lacking: str, base: Base, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from photomaker.deployment import SCHEDULERS
 from photomaker.id_encoder import IDEncoder, build_id_encoder
-from photomaker.sources import CheckpointError, Hub, variant_of
+from photomaker.sources import WEIGHTS, CheckpointError, Hub, variant_of
 
 __all__ = ["SCHEDULERS", "Adapter", "CheckpointError", "LoRA", "load", "make_scheduler"]
 
@@ -76,7 +76,12 @@ def load_base(
     try:
         if path.is_file():
             options |= {"config": config and str(config), "cache_dir": hub.folder}
-            return StableDiffusionXLPipeline.from_single_file(str(path), **options)
+            sdxl = StableDiffusionXLPipeline.from_single_file(str(path), **options)
+            for part in WEIGHTS:
+                for name, weight in getattr(sdxl, part).named_parameters():
+                    if weight.is_meta:  # diffusers lets it pass
+                        raise ValueError(f"{part}.{name} is missing")
+            return sdxl
         variant = variant_of((file.name for file in path.glob("unet/*.safetensors")), hub.half)
         return StableDiffusionXLPipeline.from_pretrained(str(path), variant=variant, **options)
     except Exception as error:
