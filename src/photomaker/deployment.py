@@ -111,11 +111,12 @@ class PipelineSettings(Table):
 class InferenceSettings(Table):
     """How the networks run; see the comments in fal.toml for what each costs and gives."""
 
-    attention: Literal["sdpa", "flash", "math"] = "sdpa"
+    attention: Literal["sdpa", "flash", "cudnn", "math"] = "sdpa"
     channels_last: bool = False
     fuse_projections: bool = False
     compile: Literal["off", "regional", "whole"] = "off"
     compile_vae: bool = False
+    compile_mode: Literal["default", "max-autotune-no-cudagraphs"] = "default"
     prepared: bool = True  # keep fused, cast weights on the runners' disk in the form that loads fastest
 
 

@@ -19,7 +19,9 @@ from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
+import diffusers
 import torch
+import transformers
 from filelock import FileLock, Timeout
 
 from photomaker import checkpoints
@@ -48,6 +50,7 @@ def open_pipelines(
     Raises:
         CheckpointError: A checkpoint is missing or wrong, or the disk is full.
     """
+    hush()
     device = device_of(deployment)
     recipes = located(deployment, log, progress)
     if not deployment.inference.prepared:
@@ -73,9 +76,17 @@ def fetch(deployment: Deployment, *, log: Log, progress: Progress | None = None)
     Raises:
         CheckpointError: A checkpoint is missing or wrong, or the disk is full.
     """
+    hush()
     recipes = located(deployment, log, progress, check=True)
     if deployment.inference.prepared:
         make(Store(cache_root(deployment) / "prepared"), recipes, log)
+
+
+def hush() -> None:
+    """Leave the libraries' notices and bars out of the log, which the callers of a deployment read."""
+    for library in (diffusers.utils.logging, transformers.utils.logging):
+        library.set_verbosity_error()
+        library.disable_progress_bar()
 
 
 def device_of(deployment: Deployment) -> torch.device:

@@ -1,0 +1,216 @@
+"""How long a start takes from disk to a pipeline whose weights are all in memory, and how much memory it takes.
+
+    python benchmarks/cold_start.py [--folder FOLDER] [--repeat 3]
+
+Makes a full-size random checkpoint in the real layout (7.7 GB; and as much three times over, prepared in each form),
+then loads it in fresh processes, with a cold and a warm page cache, side by side with `cat FILES > /dev/null`.
+Cold needs root (/proc/sys/vm/drop_caches); elsewhere the kernel is asked to drop the files (posix_fadvise).
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from flashpack import assign_from_file, pack_to_file
+from full_size import id_encoder_shapes, make
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from photomaker import PhotoMakerPipeline, prepared
+from photomaker.assembly import Frame, empty
+from photomaker.deployment import Deployment
+from photomaker.id_encoder import IDEncoder, build_id_encoder
+from photomaker.recipes import FRAME, NETWORKS
+from photomaker.store import Store
+
+WAYS = {
+    "authors": "from_pretrained + LoRA fuse",
+    "safetensors": "prepared, safetensors",
+    "flashpack": "prepared, FlashPack's own loader",
+    "photomaker": "this project",
+}
+PAGE = 4096
+
+
+def deployment(folder: Path) -> Deployment:
+    file = folder / "fal.toml"
+    file.write_text(
+        f'device = "auto"\ndtype = "bfloat16"\ncache_dir = "{folder}/cache"\n'
+        f'[pipelines.photomaker]\nbase = "{folder}/base"\nadapter = "{folder}/photomaker-v1.bin"\n'
+    )
+    return Deployment.read(file)
+
+
+def networks(folder: Path) -> tuple[Frame, Any, dict[str, nn.Module]]:
+    """Empty networks of the prepared pipeline."""
+    settings = deployment(folder)
+    recipe = prepared.located(settings, print, None)["photomaker"]
+    store = Store(folder / "cache" / "prepared")
+    entries = {part: store.entry(part, recipe.keys[part]) for part in NETWORKS}
+    modules = {part: empty(entry) for part, entry in entries.items() if entry.config}
+    return Frame(store.frame(recipe.keys[FRAME])), recipe, modules
+
+
+def load(way: str, folder: Path) -> PhotoMakerPipeline:
+    settings = deployment(folder)
+    device = prepared.device_of(settings)
+    if way == "photomaker":
+        return prepared.open_pipelines(settings, log=lambda _: None)["photomaker"]
+    if way == "authors":
+        return PhotoMakerPipeline.from_pretrained(
+            folder / "base", folder / "photomaker-v1.bin", dtype=torch.bfloat16, device=device
+        )
+    frame, recipe, modules = networks(folder)
+    if way == "safetensors":
+        tensors = {part: load_file(file_of(folder, way, part), device=str(device)) for part in NETWORKS}
+        for part, module in modules.items():
+            module.load_state_dict(tensors[part], assign=True)
+        modules["id_encoder"] = build_id_encoder(tensors["id_encoder"], dtype=torch.bfloat16, device=device)
+    else:
+        shapes = {key: torch.empty(shape, device="meta") for key, shape in id_encoder_shapes().items()}
+        with init_empty_weights(include_buffers=False):
+            modules["id_encoder"] = IDEncoder(shapes)
+        for part, module in modules.items():
+            assign_from_file(module, str(file_of(folder, way, part)), device=device)
+    for module in modules.values():
+        module.to(device).eval()
+    return frame.pipeline(modules, recipe)
+
+
+def file_of(folder: Path, way: str, part: str) -> Path:
+    return folder / way / f"{part}.{way}"
+
+
+def prepare(folder: Path) -> None:
+    """Every form, where it is not there yet."""
+    make(folder)
+    pipe = None
+    for way, pack in (
+        ("safetensors", save_file),
+        ("flashpack", lambda tensors, path: pack_to_file(tensors, path, None)),
+    ):
+        if all(file_of(folder, way, part).exists() for part in NETWORKS):
+            continue
+        (folder / way).mkdir(exist_ok=True)
+        pipe = pipe or load("photomaker", folder)
+        for part in NETWORKS:
+            network = pipe.id_encoder if part == "id_encoder" else getattr(pipe.text2img, part)
+            pack(network.state_dict(), str(file_of(folder, way, part)))
+
+
+def files(way: str, folder: Path) -> list[Path]:
+    """What a way reads."""
+    if way == "authors":
+        return [folder / "photomaker-v1.bin", *folder.glob("base/*/*.safetensors")]
+    if way == "photomaker":
+        return list(folder.glob("cache/prepared/*.flashpack"))
+    return [file_of(folder, way, part) for part in NETWORKS]
+
+
+def drop(paths: list[Path]) -> None:
+    """Empty the page cache, of these files at least."""
+    os.sync()
+    try:
+        Path("/proc/sys/vm/drop_caches").write_text("1")
+    except OSError:
+        for path in paths:
+            with path.open("rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def touch(pipe: PhotoMakerPipeline) -> None:
+    """Make sure that every page of the weights is in memory, whichever way they were mapped."""
+    for network in (*(getattr(pipe.text2img, part) for part in NETWORKS if part != "id_encoder"), pipe.id_encoder):
+        for weight in network.parameters():
+            flat = weight.detach().as_strided((weight.numel(),), (1,))
+            flat[:: PAGE // flat.element_size()].sum()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def memory(field: str) -> float:
+    """A line of /proc/self/status, in GB."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+    return int(line.split()[1]) * 1024 / 1e9
+
+
+def child(way: str, folder: Path, cold: bool) -> None:
+    """One load in a process of its own; imports are not counted, CUDA's start neither."""
+    if torch.cuda.is_available():
+        torch.zeros(1, device="cuda")
+    prepared.hush()
+    if cold:
+        drop(files(way, folder))
+    with_reset = Path("/proc/self/clear_refs")
+    with_reset.write_text("5")  # the peak so far
+    before = memory("VmRSS")
+    start = time.perf_counter()
+    pipe = load(way, folder)
+    loaded = time.perf_counter() - start
+    touch(pipe)
+    print(
+        json.dumps(
+            {
+                "loaded": loaded,
+                "resident": time.perf_counter() - start,
+                "peak": memory("VmHWM") - before,
+                "own": memory("RssAnon"),
+            }
+        )
+    )
+
+
+def cat(paths: list[Path], cold: bool) -> float:
+    if cold:
+        drop(paths)
+    start = time.perf_counter()
+    subprocess.run(["cat", *map(str, paths)], stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path("out/cold_start"))
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--child", nargs=2, metavar=("WAY", "CACHE"))
+    arguments = parser.parse_args()
+    folder = arguments.folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    if arguments.child:
+        child(arguments.child[0], folder, arguments.child[1] == "cold")
+        return
+    prepare(folder)
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {os.cpu_count()} cores"
+    print(f"{device}; medians of {arguments.repeat}, and the spread\n")
+    print("| way | cache | seconds | `cat` of its files | ratio | peak memory, GB | of it not page cache, GB |")
+    print("|---|---|---|---|---|---|---|")
+    for cache in ("cold", "warm"):
+        for way, title in WAYS.items():
+            measured, cats = [], []
+            for number in range(arguments.repeat + (cache == "warm")):
+                read = cat(files(way, folder), cache == "cold")
+                command = [sys.executable, __file__, "--folder", str(folder), "--child", way, cache]
+                result = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+                if cache == "cold" or number:  # the first warm one fills the cache
+                    measured.append(result)
+                    cats.append(read)
+            seconds = [result["resident"] for result in measured]
+            took, read = statistics.median(seconds), statistics.median(cats)
+            print(
+                f"| {title} | {cache} | {took:.2f} ({min(seconds):.2f}-{max(seconds):.2f}) | {read:.2f} "
+                f"| {took / read:.2f} | {max(result['peak'] for result in measured):.1f} "
+                f"| {max(result['own'] for result in measured):.1f} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
