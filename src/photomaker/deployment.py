@@ -38,7 +38,11 @@ class DeploymentError(Exception):
 
 def checked(source: str, info: ValidationInfo, hub: re.Pattern[str]) -> str:
     """A checkpoint as the runner will look for it: a package path, an absolute path, or a hub id."""
-    if source.startswith((PACKAGE, RUNNERS_DISK + "/")):
+    if source.startswith(RUNNERS_DISK + "/"):
+        return source
+    if source.startswith(PACKAGE):
+        if not Path(on_disk(source)).exists():
+            raise ValueError(f"there is no {on_disk(source)}")
         return source
     folder = Path((info.context or {}).get("folder", "."))
     path = (folder / source).resolve()
@@ -47,7 +51,9 @@ def checked(source: str, info: ValidationInfo, hub: re.Pattern[str]) -> str:
         if path.is_relative_to(package):
             return PACKAGE + path.relative_to(package).as_posix()
         return str(path)
-    if source.startswith((".", "/")) or not hub.fullmatch(source):
+    if source.startswith((".", "/")) or (folder / Path(source).parts[0]).is_dir():
+        raise ValueError(f"there is no {path}")  # the hub's names look alike, but a folder that is here is meant
+    if not hub.fullmatch(source):
         raise ValueError(f"there is no {path}, and {source!r} is no name on the hub")
     return source
 
@@ -67,9 +73,16 @@ def checked_file(source: str, info: ValidationInfo) -> str:
     return checked(source, info, HUB_FILE)
 
 
-Base = Annotated[str, AfterValidator(checked_base)]
-Folder = Annotated[str, AfterValidator(checked_folder)]
-File = Annotated[str, AfterValidator(checked_file)]
+def known_scheduler(name: str) -> str:
+    if name not in SCHEDULERS:
+        raise ValueError(f"{name!r} is none of {', '.join(sorted(SCHEDULERS))}")
+    return name
+
+
+Base = Annotated[str, Field(min_length=1), AfterValidator(checked_base)]
+Folder = Annotated[str, Field(min_length=1), AfterValidator(checked_folder)]
+File = Annotated[str, Field(min_length=1), AfterValidator(checked_file)]
+Scheduler = Annotated[str, AfterValidator(known_scheduler)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -97,15 +110,11 @@ class PipelineSettings(Table):
     base: Base
     adapter: File
     config: Folder | None = None
-    scheduler: str | None = None
+    scheduler: Scheduler | None = None
     loras: tuple[LoRASettings, ...] = ()
     revision: str | None = None
     adapter_revision: str | None = None
     adapter_sha256: Sha256 | None = None
-
-    def model_post_init(self, context: Any) -> None:
-        if self.scheduler is not None and self.scheduler not in SCHEDULERS:
-            raise ValueError(f"scheduler: {self.scheduler!r} is none of {', '.join(sorted(SCHEDULERS))}")
 
 
 class InferenceSettings(Table):
