@@ -9,6 +9,7 @@ import math
 import os
 import time
 import tomllib
+from contextlib import nullcontext
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -17,6 +18,7 @@ import fal
 from fal.auth import fetch_auth_credentials
 from fal.exceptions import RequestCancelledException, UnauthenticatedException
 from fal.toolkit import Image
+from fal.toolkit.compilation import synchronized_inductor_cache
 from fal.toolkit.file.types import RepositoryId
 from fal.toolkit.image import ImageSize
 from fastapi import Header, HTTPException, Request, Response
@@ -49,7 +51,10 @@ class PhotoMaker(fal.App):
         from photomaker.service import Service
 
         deployment = Deployment.model_validate(self.deployment)
-        self.service = Service.start(deployment, log=say)
+        compiles = deployment.inference.compile != "off" or deployment.inference.compile_vae
+        # Kernels compiled by one runner serve the others.
+        with synchronized_inductor_cache("photomaker") if compiles else nullcontext():
+            self.service = Service.start(deployment, log=say)
         self.repository = repository_here()
         self.running: dict[str, Event] = {}
 

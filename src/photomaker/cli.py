@@ -10,7 +10,17 @@ from typing import Annotated, get_args
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TransferSpeedColumn,
+)
 
 from photomaker.deployment import VARIABLE, BasePipeline, Deployment, DeploymentError, package_folder
 from photomaker.errors import RequestError
@@ -125,11 +135,20 @@ def fetch(deployment: DeploymentFile = None) -> None:
     """Download a deployment's checkpoints ahead of time, and prepare them."""
     settings = opened(deployment)
     quiet()
-    from photomaker import checkpoints
+    from photomaker import prepared
+    from photomaker.checkpoints import CheckpointError
 
     try:
-        checkpoints.fetch(settings, log=lambda line: console.print(escape(line), style="dim"))
-    except checkpoints.CheckpointError as error:
+        with downloads() as bar:
+            tasks: dict[str, TaskID] = {}
+
+            def told(name: str, done: int, total: int) -> None:
+                if name not in tasks:
+                    tasks[name] = bar.add_task(name)
+                bar.update(tasks[name], completed=done, total=total)
+
+            prepared.fetch(settings, log=lambda line: bar.console.print(escape(line), style="dim"), progress=told)
+    except CheckpointError as error:
         raise failed(str(error)) from None
     console.print("Every checkpoint of the deployment is here.")
 
@@ -176,6 +195,12 @@ def progress() -> Progress:
         TimeElapsedColumn(),
         console=console,
         transient=True,
+    )
+
+
+def downloads() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), console=console
     )
 
 

@@ -17,12 +17,14 @@ from PIL import Image
 
 from photomaker.archive import MAX_PHOTO_BYTES, SUPPORTED_EXTENSIONS, Photo, read_photos
 from photomaker.conditioning import start_merge_step
-from photomaker.deployment import Deployment, on_disk
+from photomaker.deployment import Deployment
 from photomaker.download import MAX_ARCHIVE_BYTES, fetch
 from photomaker.errors import Cancelled, ContentPolicyError, FeatureNotSupportedError, TooManyPhotosError
 from photomaker.identities import Identities, Identity
 from photomaker.images import read_image
+from photomaker.inference import accelerate, warm_up
 from photomaker.pipeline import PhotoMakerPipeline
+from photomaker.prepared import open_pipelines
 from photomaker.prompts import check_text, photo_room
 from photomaker.styles import DEFAULT_STYLE, styled
 
@@ -88,17 +90,10 @@ class Service:
     @classmethod
     def start(cls, deployment: Deployment, log: Callable[[str], None]) -> Self:
         """Load and warm every pipeline of the deployment, and what finds faces and checks pictures."""
-        pipelines: dict[str, PhotoMakerPipeline] = {}
-        for name, settings in deployment.pipelines.items():
-            log(f"loading {name}")
-            pipelines[name] = PhotoMakerPipeline.from_pretrained(
-                on_disk(settings.base),
-                on_disk(settings.adapter),
-                loras=[(on_disk(lora.path), lora.weight) for lora in settings.loras],
-                scheduler=settings.scheduler,
-                dtype=getattr(torch, deployment.dtype),
-                device="cpu",
-            )
+        pipelines = open_pipelines(deployment, log=log)
+        for pipe in pipelines.values():
+            accelerate(pipe, deployment.inference)
+            warm_up(pipe, deployment, log)
         return cls(deployment, pipelines)
 
     def generate(self, request: Request, listener: Listener) -> Iterator[Image.Image]:
