@@ -209,17 +209,17 @@ def _members(data: bytes, meter: _Meter, on_skipped: Callable[[str], None]) -> I
 
 
 def _not_an_archive(data: bytes, meter: _Meter) -> InvalidArchiveError | UnsupportedImageFormatError:
+    if not data:
+        return meter.invalid("The file is empty. Send a zip or tar archive of photos.")
     beginning = data[:512].lstrip().lower()
+    if beginning.startswith((b"<!doctype html", b"<html")):
+        return meter.invalid("The URL gives a web page. Use a direct link to a zip or tar archive of photos.")
     if is_unsupported_image(data[:SNIFFED_BYTES]) or b"<svg" in beginning:
         return UnsupportedImageFormatError(
             meter.field,
             "The picture is in a format that is not supported. Send JPEG, PNG, WebP or HEIC.",
             supported_formats=SUPPORTED_FORMATS,
         )
-    if not data:
-        return meter.invalid("The file is empty. Send a zip or tar archive of photos.")
-    if beginning.startswith((b"<!doctype", b"<html")):
-        return meter.invalid("The URL gives a web page. Use a direct link to a zip or tar archive of photos.")
     return meter.invalid("The file is not an archive of photos. Send a zip, tar or tar.gz archive, or one image.")
 
 

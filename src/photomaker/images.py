@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from io import BytesIO
 
+import cv2
 import numpy as np
 import pillow_heif
 from PIL import Image, ImageOps
@@ -163,7 +164,13 @@ def _reduced(image: Image.Image, max_side: int) -> Image.Image:
         image = _eight_bits(image)
     elif image.mode not in _PLAIN_MODES or "transparency" in image.info:
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
-    # Bicubic would cost as much again as the decoding, for a sharpness that no encoder of faces sees.
+    if image.mode == "RGB" and 0.5 < (scale := max_side / max(image.size)) < 1:
+        # A reduced decode leaves less than a halving to do, for which plain bilinear interpolation is good
+        # enough; OpenCV's takes 4 ms where Pillow's takes 17, half as long as decoding 12 megapixels.
+        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        small = Image.fromarray(cv2.resize(np.asarray(image), size, interpolation=cv2.INTER_LINEAR))
+        small.info = image.info
+        return small
     image.thumbnail((max_side, max_side), Image.Resampling.BILINEAR)
     return image
 
