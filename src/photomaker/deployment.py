@@ -201,13 +201,13 @@ class Deployment(Table):
         try:
             tables = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise DeploymentError(f"{path}: cannot be read: {error.strerror}") from error
+            raise DeploymentError(f"{path}: cannot be read: {error.strerror}") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise DeploymentError(f"{path}: not a TOML file: {error}") from error
+            raise DeploymentError(f"{path}: not a TOML file: {error}") from None
         try:
             return cls.model_validate(tables, context={"folder": path.parent})
         except ValidationError as error:
-            raise DeploymentError("\n".join(described(path, error))) from error
+            raise DeploymentError("\n".join(described(path, error))) from None
 
     @classmethod
     def chosen(cls, default: str | Path) -> Self:
