@@ -134,6 +134,7 @@ def recipe_of(settings: PipelineSettings, hub: Hub, dtype: torch.dtype, channels
         channels_last=channels_last,
         hub=replace(hub, progress=None),
         pinned=(settings.adapter_sha256, *(lora.sha256 for lora in settings.loras)),
+        config=None if settings.config is None else on_disk(settings.config),
     )
 
 
@@ -143,6 +144,7 @@ def loaded(recipe: Recipe, device: torch.device) -> PhotoMakerPipeline:
         *checkpoints.load(
             recipe.base,
             recipe.adapter,
+            config=recipe.config,
             loras=recipe.loras,
             scheduler=recipe.scheduler,
             dtype=recipe.dtype,

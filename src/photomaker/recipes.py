@@ -26,6 +26,7 @@ class Recipe:
 
     Attributes:
         base: A diffusers folder or a single file.
+        config: How a single-file base is configured: a diffusers folder or hub id; None: as SDXL base 1.0.
         scheduler: A name of :data:`photomaker.checkpoints.SCHEDULERS`; None keeps the base's own.
         hub: Where diffusers finds what a single file lacks.
         pinned: The sha256 that the adapter and each LoRA should have, or None.
@@ -39,6 +40,7 @@ class Recipe:
     channels_last: bool
     hub: Hub
     pinned: tuple[str | None, ...]
+    config: str | None = None
 
     def check(self) -> None:
         """Compare the pinned sha256.
@@ -76,7 +78,10 @@ class Recipe:
 
     def _of_base(self, *names: str) -> list[list[str]]:
         if self.base.is_file():
-            return [identity(self.base)]
+            configured = [] if self.config is None else [self.config]
+            if self.config is not None and Path(self.config).is_dir():
+                configured = identity(Path(self.config))
+            return [identity(self.base), configured]
         return [identity(self.base / name) for name in names if (self.base / name).exists()]
 
 

@@ -96,7 +96,7 @@ class Store:
             self._add_network(recipe, "id_encoder", encoder, {})
         if parts == {"id_encoder"}:
             return
-        sdxl = checkpoints.load_base(recipe.base, recipe.dtype, recipe.hub)
+        sdxl = checkpoints.load_base(recipe.base, recipe.dtype, recipe.hub, recipe.config)
         if parts.intersection(FUSED):
             checkpoints.fuse_loras(sdxl, weights.lora, recipe.loras)
         for part in sorted(parts - {FRAME, "id_encoder"}):
