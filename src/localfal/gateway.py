@@ -250,13 +250,13 @@ def find_target(request: Request) -> Target:
         return Target(service, url.path or "/", f"https://{url.hostname}", by_proxy=True)
     host = request.headers.get("host", "")
     name = host.rpartition(":")[0] if ":" in host else host
-    path = request.url.path
+    path = request.scope["path"]
     if name in SERVICES:
         return Target(SERVICES[name], path, f"https://{name}")
     # Any other name would be a page elsewhere whose host was made to resolve to this machine.
     if name not in LOOPBACK_HOSTS:
         raise BadRequestError("The Host header is neither one of fal's hosts nor this machine")
-    base = f"{request.url.scheme}://{host}"
+    base = f"{request.scope['scheme']}://{host}"
     if path.startswith("/queue/"):
         return Target("queue", path.removeprefix("/queue"), base + "/queue")
     service = next((service for prefix, service in LOCAL_PREFIXES if path.startswith(prefix)), "run")
@@ -288,7 +288,7 @@ def _start_timeout(request: Request) -> float | None:
 
 
 def _with_query(path: str, request: Request) -> str:
-    pairs = parse_qsl(request.url.query, keep_blank_values=True)
+    pairs = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
     query = urlencode([(name, value) for name, value in pairs if name not in FOR_PLATFORM])
     return f"{path}?{query}" if query else path
 
