@@ -8,6 +8,7 @@ import threading
 import time
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterable
 from contextlib import suppress
 
@@ -503,6 +504,19 @@ def test_a_jpeg_of_a_thousand_scans_is_refused():
     scan = data.index(b"\xff\xda")
     with pytest.raises(ImageLoadError, match="scans"):
         read_image(data[:scan] + data[scan:-2] * 60 + data[-2:])
+
+
+@pytest.mark.parametrize(
+    ("data", "after", "piece"),
+    [(picture(), 2, b"\xff\xe5\0\2"), (picture("PNG"), 33, b"\0\0\0\0vpAg" + zlib.crc32(b"vpAg").to_bytes(4, "big"))],
+    ids=["JPEG markers", "PNG chunks"],
+)
+def test_a_picture_of_a_million_pieces_is_given_up(data, after, piece):
+    assert read_image(data[:after] + piece * 1000 + data[after:]).size == (64, 48)
+    start = time.monotonic()
+    with pytest.raises(ImageLoadError):
+        read_image(data[:after] + piece * 1_000_000 + data[after:])
+    assert time.monotonic() - start < 5
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ MAX_SIDE = 16_384  # pixels, about what the formats other than JPEG, PNG and TIF
 MAX_PIXELS = 120_000_000  # a phone's 108 megapixels pass
 LARGE_PIXELS = 50_000_000  # from here on, one at a time; 48 megapixels still decode side by side
 MAX_JPEG_SCANS = 50  # a progressive JPEG has about ten; a thousand would cost a thousand passes over the picture
+MAX_READS = 200_000  # of a file by its decoder; libpng's usual 8 KiB chunks need some 30,000 for 64 MiB
 DECODERS = min(4, os.cpu_count() or 1)  # threads, each with up to 4 bytes a pixel of LARGE_PIXELS
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")  # all that Pillow may ever try
@@ -136,10 +137,22 @@ def decode(data: bytes, *, field: str, max_side: int, name: str = "The image") -
         ) from error
 
 
+class _CountedReads(BytesIO):
+    """A file in memory that ends a decoder's patience with millions of empty chunks, markers or blocks."""
+
+    reads = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.reads += 1
+        if self.reads > MAX_READS:
+            raise OSError("The file consists of too many pieces.")
+        return super().read(size)
+
+
 def _decode(data: bytes, field: str, max_side: int, name: str) -> Image.Image:
     if data.startswith(b"\xff\xd8") and data.count(b"\xff\xda") > MAX_JPEG_SCANS:
         raise ImageLoadError(field, f"{name} has too many scans. Save it again as an ordinary JPEG.")
-    with Image.open(BytesIO(data), formats=FORMATS) as image:
+    with Image.open(_CountedReads(data), formats=FORMATS) as image:
         width, height = image.size
         if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
             raise _too_large(field, name)
