@@ -229,4 +229,4 @@ def build_id_encoder(weights: Weights, *, dtype: torch.dtype, device: torch.devi
         encoder.load_state_dict(kept, assign=True)
     except (KeyError, RuntimeError) as error:
         raise ValueError(f"not the tensors of a PhotoMaker ID encoder: {error}") from error
-    return encoder.to(device, dtype).eval().requires_grad_(False)
+    return cast(IDEncoder, encoder.to(device, dtype).eval().requires_grad_(False))
