@@ -31,12 +31,14 @@ DEPLOYMENT = Deployment.chosen(default=ROOT / "fal.toml")
 DEFAULT_GRACE_SECONDS = 5  # fal's own, between SIGTERM and SIGKILL
 GOODBYE_SECONDS = 2.0  # of it, for the step under way, the answer and the end of the process
 PINNED = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+# InsightFace asks for opencv-python, which asks the machine for OpenGL; the same version without windows takes its place.
+HEADLESS = [pin.replace("opencv-python==", "opencv-python-headless==") for pin in PINNED if "opencv-python==" in pin]
 
 
 class PhotoMaker(fal.App):
     """PhotoMaker: customized realistic human photos via stacked ID embedding."""
 
-    requirements = [PINNED, ["."]]  # two layers: the project's own code changes more often than its pins
+    requirements = [PINNED, HEADLESS, ["."]]  # in layers: the project's own code changes more often than its pins
     local_python_modules = ["photomaker.schema"]  # it uses fal's Image, and fal is not installed on a runner
     locals().update(DEPLOYMENT.app.attributes())
     deployment = DEPLOYMENT.model_dump()

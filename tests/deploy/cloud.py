@@ -13,7 +13,7 @@ from .controller import KEY_ID, KEY_SECRET, Controller
 from .rest import Rest
 from .runner import Runner
 
-RUNNER_KEEPS = ("PATH", "HOME", "LANG", "TMPDIR")
+RUNNER_KEEPS = ("HOME", "LANG", "TMPDIR")
 
 
 @dataclass

@@ -37,18 +37,28 @@ class Project:
     def schema(self) -> Any:
         """The app's OpenAPI document, as this copy makes it."""
         code = "import json, photomaker_app as app; print(json.dumps(app.PhotoMaker(_allow_init=True).openapi()))"
-        done = subprocess.run([sys.executable, "-c", code], cwd=self.folder, check=True, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=self.folder,
+            env=self._environment(),
+            check=True,
+            capture_output=True,
+            text=True,
+        )
         return json.loads(done.stdout)
 
     def deploy(self, variables: dict[str, str], reference: str = BY_NAME) -> subprocess.CompletedProcess[str]:
         """`fal deploy`, of this copy, as typed in its folder."""
-        environment = {**os.environ, **variables, "PYTHONPATH": str(self.folder / "src")}
         fal = Path(sys.executable).parent / "fal"
         return subprocess.run(
             [fal, "deploy", *reference.split()],
             cwd=self.folder,
-            env=environment,
+            env=self._environment() | variables,
             capture_output=True,
             text=True,
             timeout=600,
         )
+
+    def _environment(self) -> dict[str, str]:
+        """With the package of this copy, whichever is installed."""
+        return {**os.environ, "PYTHONPATH": str(self.folder / "src")}

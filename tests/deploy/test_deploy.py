@@ -72,8 +72,9 @@ def test_a_redeploy_takes_the_files_scaling(sent: Sent) -> None:
 
 
 def test_requirements_are_the_pinned_ones(sent: Sent) -> None:
-    dependencies, own, serving = layers(sent)
+    dependencies, headless, own, serving = layers(sent)
     assert dependencies == PINNED
+    assert [line.replace("-headless", "") for line in headless] == [line for line in PINNED if "opencv" in line]
     assert [line.partition(" @ ")[0] for line in own] == ["photomaker"]
     assert all("==" in line for line in dependencies)
     # fal's own layer, for its server; what it pins there must be what is pinned here.

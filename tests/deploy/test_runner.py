@@ -3,6 +3,8 @@
 import io
 import json
 import re
+import shutil
+import subprocess
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,6 +88,13 @@ def test_the_environment_is_what_was_sent(running_cloud: Cloud, project: Project
     }
 
 
+def test_opencv_asks_the_machine_for_no_windows(runner: Runner) -> None:
+    folder = Path(runner.python("import cv2; print(cv2.__file__)")).parent
+    needed = subprocess.run(["ldd", folder / "cv2.abi3.so"], check=True, capture_output=True, text=True).stdout
+    assert "libc.so" in needed
+    assert "libGL" not in needed
+
+
 def test_the_schema_is_the_local_one(project: Project, runner: Runner, client: httpx.Client) -> None:
     assert client.get(f"{runner.url}/openapi.json").json() == project.schema()
 
@@ -111,3 +120,26 @@ def test_a_bad_request_is_told_so(runner: Runner, client: httpx.Client, archive_
     (detail,) = answer.json()["detail"]
     assert detail["loc"] == ["body", "prompt"]
     assert detail["type"] == "value_error"
+
+
+def test_a_second_deploy_runs_the_edited_project(
+    running_cloud: Cloud, project: Project, runner: Runner, client: httpx.Client, archive_url: str
+) -> None:
+    """Edits of installed code and of code that travels by value; a checkpoint that the package carries."""
+    project.edit("src/photomaker/prompts.py", "The prompt has no trigger word", "The edited prompt has no trigger word")
+    project.edit("src/photomaker/schema.py", "Optional initial image for img2img", "An edited description")
+    carried = project.folder / "src" / "photomaker" / "carried"
+    shutil.copytree(ROOT / "tests" / "golden" / "base", carried / "base")
+    shutil.copy(ROOT / "tests" / "golden" / "photomaker-v1.bin", carried)
+    deployment = (ROOT / "tests" / "deployment.toml").read_text().replace('"golden/', '"')
+    (carried / "fal.toml").write_text(deployment)
+
+    edited = deployed(running_cloud, project, carried / "fal.toml")
+    assert edited is not runner
+    assert any("Application shutdown complete" in line for line in runner.lines)
+    assert client.get(f"{edited.url}/openapi.json").json() == project.schema()
+    assert "An edited description" in client.get(f"{edited.url}/openapi.json").text
+    answer = client.post(edited.url, json={"image_archive_url": archive_url, "prompt": "photo of nobody"})
+    assert answer.json()["detail"][0]["msg"].startswith("The edited prompt")
+    answer = client.post(edited.url, json={**DOCUMENTED, "image_archive_url": archive_url})
+    assert answer.status_code == 200, answer.text
