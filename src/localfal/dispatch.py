@@ -112,8 +112,8 @@ class Dispatcher:
         try:
             answer = await send_job(runner, job)
             replace = again = answer.status in REPLACE_STATUSES
-        except httpx.TransportError:
-            answer = Answer.from_error(RunnerLostError())
+        except RunnerLostError as error:
+            answer = Answer.from_error(error)
             replace = again = True
         except PlatformError as error:
             answer = Answer.from_error(error)
@@ -153,12 +153,12 @@ async def send_job(runner: Runner, job: Job) -> Answer:
     """Run a queued request to its end."""
     headers = {**job.headers, "x-fal-request-id": job.id}
     body = bytearray()
-    async with runner.client.stream("POST", job.path, headers=headers, content=job.body) as response:
-        async for chunk in response.aiter_raw():
+    async with runner.connection.send("POST", job.path, headers, job.body) as response:
+        async for chunk in response.chunks:
             body += chunk
             if len(body) > MAX_ANSWER_BYTES:
                 raise RunnerAnswerTooLargeError(f"The app's answer is above {MAX_ANSWER_BYTES} bytes")
-    return Answer(response.status_code, passed_on(response.headers), bytes(body))
+    return Answer(response.status, passed_on(response.headers), bytes(body))
 
 
 async def send_cancel(runner: Runner, path: str, request_id: str) -> None:
@@ -171,6 +171,6 @@ async def send_cancel(runner: Runner, path: str, request_id: str) -> None:
         )
 
 
-def passed_on(headers: httpx.Headers) -> dict[str, str]:
+def passed_on(headers: dict[str, str]) -> dict[str, str]:
     """The app's response headers that are the caller's business."""
     return {name: value for name, value in headers.items() if name.lower() not in NOT_PASSED_ON}

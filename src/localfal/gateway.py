@@ -7,9 +7,8 @@ import re
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
-import httpx
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -61,6 +60,7 @@ NOT_FOR_APP = frozenset(
         "x-fal-target-url",
     }
 )
+PATH_CHARACTERS = "/:@!$&'()*+,;=~"
 FOR_PLATFORM = ("fal_webhook", "fal_max_queue_length")
 LOCAL_ORIGINS = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 
@@ -111,7 +111,7 @@ class Gateway:
             target = find_target(request)
             if target.by_proxy:
                 url = urlsplit(request.headers["x-fal-target-url"])
-                request = Request({**scope, "path": url.path, "query_string": url.query.encode()}, receive)
+                request = Request({**scope, "path": target.path, "query_string": url.query.encode()}, receive)
             response = await self._answer(request, target, send)
         except PlatformError as error:
             response = error.response()
@@ -218,22 +218,22 @@ async def _pass_through(
     """Send one request to a runner, and its answer to the caller as it comes."""
     started = False
     try:
-        async with runner.client.stream(method, path, headers=headers, content=body) as response:
-            if response.status_code in REPLACE_STATUSES:
+        async with runner.connection.send(method, path, headers, body) as response:
+            if response.status in REPLACE_STATUSES:
                 runner.doomed = True
             answer = {**passed_on(response.headers), "x-fal-request-id": headers["x-fal-request-id"]}
             if "content-length" in response.headers:
                 answer["content-length"] = response.headers["content-length"]
             raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.items()]
-            await send({"type": "http.response.start", "status": response.status_code, "headers": raw})
+            await send({"type": "http.response.start", "status": response.status, "headers": raw})
             started = True
-            async for chunk in response.aiter_raw():
+            async for chunk in response.chunks:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
-    except httpx.TransportError:
+    except RunnerLostError:
         runner.doomed = True
         if not started:
-            raise RunnerLostError from None
+            raise
     finally:
         if runner.doomed:
             runner.kill()
@@ -247,7 +247,7 @@ def find_target(request: Request) -> Target:
         service = SERVICES.get(url.hostname or "")
         if service is None or url.scheme != "https":
             raise BadRequestError("x-fal-target-url is not a URL of one of fal's hosts")
-        return Target(service, url.path or "/", f"https://{url.hostname}", by_proxy=True)
+        return Target(service, unquote(url.path) or "/", f"https://{url.hostname}", by_proxy=True)
     host = request.headers.get("host", "")
     name = host.rpartition(":")[0] if ":" in host else host
     path = request.scope["path"]
@@ -288,6 +288,7 @@ def _start_timeout(request: Request) -> float | None:
 
 
 def _with_query(path: str, request: Request) -> str:
+    path = quote(path, safe=PATH_CHARACTERS)
     pairs = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
     query = urlencode([(name, value) for name, value in pairs if name not in FOR_PLATFORM])
     return f"{path}?{query}" if query else path

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 
 from localfal.environment import LIFELINE
+from localfal.exchange import RunnerConnection
 
 POLL_SECONDS = 0.05
 STOP_SECONDS = 10.0
@@ -36,7 +37,6 @@ class Runner:
     def __init__(self, number: int, reference: str, environment: dict[str, str], on_line: Callable[[str], None]):
         self.number = number
         self.port, metrics_port = _free_ports(2)
-        self.url = f"http://127.0.0.1:{self.port}"
         self.last_lines: deque[str] = deque(maxlen=30)
         self.exited = asyncio.Event()
         self.doomed = False
@@ -61,13 +61,9 @@ class Runner:
         finally:
             os.close(output)
             os.close(lifeline)
-        self.client = httpx.AsyncClient(
-            base_url=self.url,
-            timeout=httpx.Timeout(None, connect=5.0),
-            limits=httpx.Limits(max_connections=None),
-            headers={"accept-encoding": "identity"},
-            trust_env=False,
-        )
+        self.connection = RunnerConnection(self.port)
+        # For the calls that go beside the request in progress.
+        self.client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", trust_env=False)
         asyncio.get_running_loop().add_reader(self._output, self.read_output)
         self._watch = asyncio.create_task(self._wait_for_exit())
 
@@ -153,6 +149,7 @@ class Runner:
         os.close(self._output)
         os.close(self._lifeline)
         self._output = self._lifeline = -1  # the numbers may soon belong to other files
+        self.connection.close()
         await self.client.aclose()
 
 
