@@ -31,7 +31,7 @@ DEPLOYMENT = Deployment.chosen(default=ROOT / "fal.toml")
 DEFAULT_GRACE_SECONDS = 5  # fal's own, between SIGTERM and SIGKILL
 GOODBYE_SECONDS = 2.0  # of it, for the step under way, the answer and the end of the process
 PINNED = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-# InsightFace asks for opencv-python, which asks the machine for OpenGL; the same version without windows takes its place.
+# InsightFace asks for opencv-python, and that asks the machine for OpenGL; the build without windows takes its place.
 HEADLESS = [pin.replace("opencv-python==", "opencv-python-headless==") for pin in PINNED if "opencv-python==" in pin]
 
 
