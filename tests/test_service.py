@@ -1,0 +1,151 @@
+"""One request from input to pictures: what is remembered, what is withheld, what is said."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from photomaker.deployment import Deployment
+from photomaker.errors import Cancelled, ContentPolicyError
+from photomaker.identities import Identities, Identity
+from photomaker.pipeline import PhotoMakerPipeline
+from photomaker.safety import SafetyChecker
+from photomaker.service import Listener, Request, Service
+from tests.archives import photos
+
+HERE = Path(__file__).parent
+REQUEST = Request(prompt="a man img", photos=photos(2), num_inference_steps=20, seed=1)
+
+
+@pytest.fixture(scope="module")
+def pipe() -> PhotoMakerPipeline:
+    return PhotoMakerPipeline.from_pretrained(HERE / "golden" / "base", HERE / "golden" / "photomaker-v1.bin")
+
+
+@pytest.fixture
+def embeddings(pipe: PhotoMakerPipeline, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many photos each call of the ID encoder was given."""
+    calls: list[int] = []
+    embed = pipe.id_encoder.embed
+
+    def counted(pixels: torch.Tensor, faces: torch.Tensor | None = None) -> torch.Tensor:
+        calls.append(len(pixels))
+        return embed(pixels, faces)
+
+    monkeypatch.setattr(pipe.id_encoder, "embed", counted)
+    return calls
+
+
+@pytest.fixture
+def service(pipe: PhotoMakerPipeline) -> Service:
+    return Service(Deployment.read(HERE / "deployment.toml"), {"photomaker": pipe})
+
+
+def pictures(service: Service, **changes: Any) -> list[bytes]:
+    request = Request(**{**vars(REQUEST), **changes})
+    return [picture.tobytes() for picture in service.generate(request, Listener())]
+
+
+def test_a_known_archive_is_not_encoded_again(service: Service, embeddings: list[int]) -> None:
+    first, second = pictures(service), pictures(service)
+    assert embeddings == [2]
+    assert first == second
+
+
+def test_a_known_archive_serves_other_prompts(service: Service, embeddings: list[int]) -> None:
+    pictures(service)
+    pictures(service, prompt="a rather long photo of a tall old man img, on the beach")
+    assert embeddings == [2]
+
+
+def test_another_archive_is_another_person(service: Service, embeddings: list[int]) -> None:
+    assert pictures(service) != pictures(service, photos=photos(1))
+    assert embeddings == [2, 1]
+
+
+def test_only_so_many_identities_are_remembered() -> None:
+    identities = Identities(remembered=2)
+    made: list[bytes] = []
+
+    def ask(archive: bytes, *, room: int = 9, limited: bool = False) -> None:
+        def make() -> Identity:
+            made.append(archive)
+            return Identity(torch.zeros(3, 4), limited)
+
+        identities.get(archive, "encoder", room, 1, make)
+
+    for archive in (b"a", b"b", b"a", b"c", b"a", b"b"):
+        ask(archive)
+    assert made == [b"a", b"b", b"c", b"b"]
+
+
+def test_an_identity_that_left_photos_out_serves_the_same_room_only() -> None:
+    identities = Identities()
+    made: list[int] = []
+
+    def ask(room: int, *, limited: bool) -> None:
+        def make() -> Identity:
+            made.append(room)
+            return Identity(torch.zeros(min(room, 5), 4), limited)
+
+        identities.get(b"archive", "encoder", room, 1, make)
+
+    ask(3, limited=True)
+    ask(3, limited=True)
+    ask(9, limited=False)
+    ask(8, limited=False)
+    ask(3, limited=True)
+    assert made == [3, 9]
+
+
+class Verdicts:
+    """A checker that gives these verdicts, one a picture."""
+
+    def __init__(self, *verdicts: bool) -> None:
+        self.verdicts: Iterator[bool] = iter(verdicts)
+
+    def flags(self, images: Sequence[Image.Image]) -> list[bool]:
+        return [next(self.verdicts) for _ in images]
+
+
+def test_a_flagged_picture_is_withheld_and_the_log_says_so(service: Service) -> None:
+    unchecked = pictures(service, num_images=3)
+    service.safety = Verdicts(False, True, False)  # type: ignore[assignment]
+    lines: list[str] = []
+    request = Request(**{**vars(REQUEST), "num_images": 3})
+    returned = [picture.tobytes() for picture in service.generate(request, Listener(log=lines.append))]
+    assert returned == [unchecked[0], unchecked[2]]
+    assert [line for line in lines if "withheld" in line] == ["a picture was withheld by the safety check"]
+
+
+def test_all_pictures_flagged_is_an_error(service: Service) -> None:
+    service.safety = SafetyChecker(threshold=1e-9)  # so strict that every picture is flagged
+    with pytest.raises(ContentPolicyError) as caught:
+        pictures(service, num_images=2)
+    assert caught.value.type == "content_policy_violation"
+
+
+def test_the_deployment_chooses_the_safety_check(pipe: PhotoMakerPipeline) -> None:
+    checked = Deployment.read(HERE / "deployment.toml").model_copy(update={"safety": "check"})
+    service = Service(checked, {"photomaker": pipe})
+    assert isinstance(service.safety, SafetyChecker)
+    assert len(pictures(service)) == 1
+
+
+def test_the_device_is_free_after_a_cancelled_request(service: Service) -> None:
+    told: list[int] = []
+    listener = Listener(on_step=lambda done, steps: told.append(done), cancelled=lambda: len(told) >= 5)
+    with pytest.raises(Cancelled):
+        list(service.generate(REQUEST, listener))
+    assert told == [1, 2, 3, 4, 5]
+    assert len(pictures(service)) == 1
+
+
+def test_the_device_is_free_after_a_caller_loses_interest(service: Service) -> None:
+    drawing = service.generate(Request(**{**vars(REQUEST), "num_images": 4}), Listener())
+    next(drawing)
+    drawing.close()
+    assert len(pictures(service)) == 1
