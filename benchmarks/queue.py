@@ -166,6 +166,7 @@ def runner_port(pid: int) -> int:
 
 async def measure(port: int, pid: int, runner: int) -> None:
     """Print the table."""
+    load = os.getloadavg()[0]
     direct, through = (statistics.median(times) * 1000 for times in await side_by_side(port, runner))
     before, started = cpu_seconds(pid), time.perf_counter()
     times = sorted(await under_load(port))
@@ -190,6 +191,7 @@ async def measure(port: int, pid: int, runner: int) -> None:
         ("synchronous call, through the gateway (median)", f"{through:.2f} ms"),
         ("added by the gateway", f"{through - direct:.2f} ms"),
     ]
+    print(f"{os.cpu_count()} cores; load average before: {load:.1f}\n")
     print("| measured | |\n|---|---:|")
     for name, value in rows:
         print(f"| {name} | {value} |")

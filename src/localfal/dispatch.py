@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ from localfal.runners import Runner
 
 MAX_ANSWER_BYTES = 128 * 1024 * 1024
 CANCEL_SECONDS = 10.0
+CANCEL_AGAIN = (0.2, 0.5, 1.0, 2.0, 4.0)
 # fal replaces a runner that answers one of these, and tries the request again on another.
 REPLACE_STATUSES = (503, 504)
 NOT_PASSED_ON = frozenset(
@@ -91,7 +92,7 @@ class Dispatcher:
         working = self._working.get(request_id)
         if working is not None:
             runner, path = working
-            self._spawn(send_cancel(runner, path, request_id))
+            self._spawn(send_cancel(runner, path, request_id, lambda: request_id in self._working))
 
     def _next_caller(self) -> asyncio.Future[Runner] | None:
         while self._callers:
@@ -161,14 +162,26 @@ async def send_job(runner: Runner, job: Job) -> Answer:
     return Answer(response.status, passed_on(response.headers), bytes(body))
 
 
-async def send_cancel(runner: Runner, path: str, request_id: str) -> None:
-    """Call the endpoint's own `/cancel`; an app without one works on to its end, as on fal."""
-    with contextlib.suppress(httpx.HTTPError):
-        await runner.client.post(
-            path.partition("?")[0].rstrip("/") + "/cancel",
-            headers={"x-fal-request-id": request_id},
-            timeout=CANCEL_SECONDS,
-        )
+async def send_cancel(runner: Runner, path: str, request_id: str, working: Callable[[], bool] = lambda: True) -> None:
+    """Call the endpoint's own `/cancel`; an app without one works on to its end, as on fal.
+
+    Called again while the request is still worked on: the first call may overtake the request itself, and reach the
+    app before it knows what to cancel.
+    """
+    for pause in CANCEL_AGAIN:
+        try:
+            response = await runner.client.post(
+                path.partition("?")[0].rstrip("/") + "/cancel",
+                headers={"x-fal-request-id": request_id},
+                timeout=CANCEL_SECONDS,
+            )
+        except httpx.HTTPError:
+            return
+        if response.status_code >= 400:
+            return
+        await asyncio.sleep(pause)
+        if not working():
+            return
 
 
 def passed_on(headers: dict[str, str]) -> dict[str, str]:

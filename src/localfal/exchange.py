@@ -18,6 +18,7 @@ CONNECT_SECONDS = 5.0
 # fal's runner closes idle connections after 300 s; one that is about to be closed is not used again.
 REUSE_SECONDS = 60.0
 CHUNK = 65536
+DONE = {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class RunnerConnection:
         self, method: str, target: str, headers: dict[str, str], body: bytes
     ) -> AsyncIterator[RunnerResponse]:
         """Send a request; raises RunnerLostError, here or from the chunks, when the runner goes away."""
-        protocol = h11.Connection(h11.CLIENT)
+        protocol, reusable = h11.Connection(h11.CLIENT), False
         try:
             reader = await self._write(protocol, method, target, headers, body)
             events = _events(protocol, reader)
@@ -52,9 +53,11 @@ class RunnerConnection:
             if not isinstance(head, h11.Response):
                 raise RunnerLostError
             yield RunnerResponse(head.status_code, _joined(head), _chunks(events))
+            # After an exception in the app, the runner's server closes the connection without having said so.
+            reusable = head.status_code < 500 and protocol.states == DONE
         finally:
             self._last_used = time.monotonic()
-            if protocol.their_state is not h11.DONE or protocol.our_state is not h11.DONE:
+            if not reusable:
                 self.close()
 
     def close(self) -> None:
@@ -66,7 +69,7 @@ class RunnerConnection:
     async def _write(
         self, protocol: h11.Connection, method: str, target: str, headers: dict[str, str], body: bytes
     ) -> asyncio.StreamReader:
-        if self._streams is None or time.monotonic() - self._last_used > REUSE_SECONDS:
+        if not self._usable():
             self.close()
             await self._open()
         if self._streams is None:
@@ -81,6 +84,12 @@ class RunnerConnection:
         except OSError:
             raise RunnerLostError from None
         return reader
+
+    def _usable(self) -> bool:
+        if self._streams is None or time.monotonic() - self._last_used > REUSE_SECONDS:
+            return False
+        reader, writer = self._streams
+        return not (reader.at_eof() or writer.is_closing())
 
     async def _open(self) -> None:
         try:

@@ -37,7 +37,7 @@ def run(served: Served, *command: str, cwd: Path) -> str:
 def test_curl(served: Served, tmp_path: Path) -> None:
     output = run(served, "bash", "-c", snippet("cURL", "bash"), cwd=tmp_path)
     result = json.loads(output)
-    assert result["prompt"] == PROMPT
+    assert result.get("prompt") == PROMPT, result
     assert result["images"][0]["content_type"] == "image/png"
 
 

@@ -168,6 +168,14 @@ def test_low_priority_waits_and_positions_are_true(served: Served, client: httpx
     assert [prompt for _, prompt in runs(journal)] == ["blocker", "first", "second", "fits", "low"]
 
 
+def test_an_exception_in_the_app_costs_no_runner(served: Served, client: httpx.Client) -> None:
+    before = served.runner_pids()
+    for _ in range(5):
+        assert client.post(served.run, json={"prompt": "x", "fail": "boom"}, headers=KEY).status_code == 500
+        assert client.post(served.run, json={"prompt": "x"}, headers=KEY).status_code == 200
+    assert served.runner_pids() == before
+
+
 @pytest.mark.parametrize("fail", ["unavailable", "timeout", "die"])
 def test_a_failing_runner_is_replaced_and_the_request_tried_again(
     served: Served, client: httpx.Client, tmp_path: Path, fail: str
