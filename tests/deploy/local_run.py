@@ -40,6 +40,7 @@ class LocalRun:
                 "FAL_CONFIG_PATH": str(nobody / "config.toml"),
                 "FAL_HOME_DIR": str(nobody),
                 "HF_HUB_OFFLINE": "1",
+                "OMP_NUM_THREADS": "1",  # tiny networks are fastest so, by far where other programs run as well
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -47,7 +48,7 @@ class LocalRun:
         )
         self._reading = threading.Thread(target=self._read)
         self._reading.start()
-        eventually(self._healthy, 120)
+        eventually(self._healthy, 300)
 
     def stop(self) -> None:
         """End it, however it is, and wait until it has."""

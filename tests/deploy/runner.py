@@ -23,7 +23,7 @@ from isolate.logs import Log
 from .waiting import eventually
 
 AGENT_REQUIREMENTS = ("isolate", "cloudpickle")  # what runs the app on a runner, beside the app's own environment
-START_SECONDS = 120.0
+START_SECONDS = 300.0
 
 # `serve_at` is sent to the runner, which has none of these tests.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])

@@ -23,18 +23,22 @@ LONG = {**SHORT, "num_inference_steps": 100, "num_images": 4}
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRun]:
     app = LocalRun(tmp_path_factory.mktemp("app"))
-    app.start()
-    yield app
-    app.stop()
+    try:
+        app.start()
+        yield app
+    finally:
+        app.stop()
 
 
 @pytest.fixture
 def own(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[LocalRun]:
     """One that a test may end; its grace period is the test's parameter."""
     app = LocalRun(tmp_path, grace_seconds=getattr(request, "param", None))
-    app.start()
-    yield app
-    app.stop()
+    try:
+        app.start()
+        yield app
+    finally:
+        app.stop()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import io
 import json
 import re
-import shutil
 import subprocess
 import zipfile
 from collections.abc import Iterator
@@ -125,16 +124,11 @@ def test_a_bad_request_is_told_so(runner: Runner, client: httpx.Client, archive_
 def test_a_second_deploy_runs_the_edited_project(
     running_cloud: Cloud, project: Project, runner: Runner, client: httpx.Client, archive_url: str
 ) -> None:
-    """Edits of installed code and of code that travels by value; a checkpoint that the package carries."""
+    """Edits of installed code and of code that travels by value; the checkpoint that the package carries."""
     project.edit("src/photomaker/prompts.py", "The prompt has no trigger word", "The edited prompt has no trigger word")
     project.edit("src/photomaker/schema.py", "Optional initial image for img2img", "An edited description")
-    carried = project.folder / "src" / "photomaker" / "carried"
-    shutil.copytree(ROOT / "tests" / "golden" / "base", carried / "base")
-    shutil.copy(ROOT / "tests" / "golden" / "photomaker-v1.bin", carried)
-    deployment = (ROOT / "tests" / "deployment.toml").read_text().replace('"golden/', '"')
-    (carried / "fal.toml").write_text(deployment)
-
-    edited = deployed(running_cloud, project, carried / "fal.toml")
+    deployment = project.folder / "src" / "photomaker" / "nano" / "fal.toml"
+    edited = deployed(running_cloud, project, deployment)
     assert edited is not runner
     assert any("Application shutdown complete" in line for line in runner.lines)
     assert client.get(f"{edited.url}/openapi.json").json() == project.schema()
