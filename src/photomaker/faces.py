@@ -29,7 +29,7 @@ Floats = NDArray[np.float32]
 Box = tuple[float, float, float, float]
 
 STORE = Path("~/.insightface")
-DETECTION_SIZES = (640, 416, 256)  # pixels; a face that fills its photo is found when shown smaller
+DETECTION_SIZES = (640, 288)  # pixels; a face that fills its photo is found when shown smaller
 CONFIDENCE = 0.5  # InsightFace's own
 SURE = 0.7  # below it the other three ways up are tried: a face upside down can be taken for a poor upright one
 TURNS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270, Image.Transpose.ROTATE_180)
@@ -38,6 +38,7 @@ SAME_PERSON = 0.35  # cosine; between strangers (at most 0.2) and one person's d
 SAME_PICTURE = 0.94  # cosine; the same photo again, resized or saved again
 MARGINS = (2.0, 1.7, 1.4)  # the crop's side in face boxes; a smaller one where it keeps another face out
 SHARP_SIDE = 112  # pixels of a face that the recogniser takes in; a larger face adds nothing to it
+SEARCHED = 8  # photos in which very small faces are looked for
 NAMED = 10  # files that one error names
 MAX_THREADS = 8
 
@@ -152,7 +153,8 @@ class FaceFinder:
         """
         found = [self.faces(index, photo.image) for index, photo in enumerate(photos)]
         if not any(found):
-            found = [self.small_faces(index, photo.image) for index, photo in enumerate(photos)]
+            found = [self.small_faces(index, photo.image) for index, photo in enumerate(photos[:SEARCHED])]
+            found += [[]] * (len(photos) - len(found))
         faces = [face for of_photo in found for face in of_photo]
         if not faces:
             raise no_face([photo.name for photo in photos], field)
@@ -167,7 +169,8 @@ class FaceFinder:
             elif photo not in with_person:
                 log(f"{photos[photo].name}: left out, the person of the other photos is not in it")
 
-        distinct = without_copies(kept, directions)
+        largest_first = sorted(kept, key=lambda index: faces[index].side, reverse=True)
+        distinct = sorted(without_copies(largest_first, directions))
         for index in kept:
             if index not in distinct:
                 log(f"{photos[faces[index].photo].name}: left out, the same picture is there already")
@@ -199,23 +202,22 @@ class FaceFinder:
         return []
 
     def small_faces(self, photo: int, image: Image.Image) -> list[Face]:
-        """Faces too small for the whole photo at the detector's size: in nine overlapping quarters of it."""
+        """Faces too small for the whole photo at the detector's size: in its quarters and its middle."""
         faces: list[Face] = []
-        width, height = image.width // 2, image.height // 2
-        for x in (0, width // 2, width):
-            for y in (0, height // 2, height):
-                quarter = image.crop((x, y, x + width, y + height))
-                for face in self.detect(photo, quarter, DETECTION_SIZES[0]):
-                    left, top, right, bottom = face.box
-                    whole = Face(
-                        photo,
-                        image,
-                        (left + x, top + y, right + x, bottom + y),
-                        face.points + np.array([x, y], np.float32),
-                        face.score,
-                    )
-                    if not any(inside(whole.centre, other.box) for other in faces):
-                        faces.append(whole)
+        width, height = max(1, image.width // 2), max(1, image.height // 2)
+        for x, y in ((0, 0), (width, 0), (0, height), (width, height), (width // 2, height // 2)):
+            quarter = image.crop((x, y, x + width, y + height))
+            for face in self.detect(photo, quarter, DETECTION_SIZES[0]):
+                left, top, right, bottom = face.box
+                whole = Face(
+                    photo,
+                    image,
+                    (left + x, top + y, right + x, bottom + y),
+                    face.points + np.array([x, y], np.float32),
+                    face.score,
+                )
+                if not any(inside(whole.centre, other.box) for other in faces):
+                    faces.append(whole)
         return largest(faces)
 
     def detect(self, photo: int, image: Image.Image, size: int) -> list[Face]:

@@ -1,0 +1,238 @@
+"""Who is found in the photos, how surely, and what is left of the likeness after the crop.
+
+    python -m benchmarks.likeness
+
+Real photos (fetched, pinned by sha256, listed in tests/assets.py) and two small models: an SCRFD detector and a
+MobileFaceNet recogniser, in place of InsightFace's own packs, which a deployment uses. Beside them stands
+the simple way, which is that of the authors' version 2: the first face that InsightFace returns for each photo.
+Draws out/likeness.png: archives and what was chosen of them.
+"""
+
+import io
+import itertools
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageOps
+
+from photomaker.archive import Photo
+from photomaker.faces import Face, FaceFinder, Floats, Portrait, as_box
+from photomaker.images import read_image
+from tests.assets import PACK, face_root, photo
+
+PEOPLE = {
+    "A": ("obama", "obama2", "obama3", "obama4"),
+    "B": ("ardern", "ardern2"),
+    "C": ("macron", "macron2"),
+    "D": ("biden",),
+    "E": ("sunak",),
+    "F": ("astronaut",),
+}
+LANDSCAPES = ("rocket", "coffee", "chelsea")
+ARRANGEMENTS = 24
+ORIENTATIONS = (1, 3, 6, 8)  # EXIF: as taken, upside down, and the two ways sideways
+SHEET = Path("out/likeness.png")
+CELL = 170
+
+
+def direction(embedding: Floats) -> Floats:
+    return embedding / np.linalg.norm(embedding)
+
+
+def mixed_archives() -> dict[str, tuple[dict[str, Image.Image], set[str]]]:
+    """4 photos of A, 2 group photos, 2 of B, 1 landscape: the pictures, and the ones that may be chosen."""
+    a = {f"a{index}": photo(name) for index, name in enumerate(PEOPLE["A"], 1)}
+    b = {f"b{index}": photo(name) for index, name in enumerate(PEOPLE["B"], 1)}
+    landscape = {"landscape": photo("rocket")}
+    flipped = {name: ImageOps.mirror(photo(name)) for name in PEOPLE["A"]}
+    with_a = {
+        "group1": beside(photo("sunak"), photo("macron2"), flipped["obama3"]),
+        "group2": beside(photo("biden"), flipped["obama2"], photo("ardern")),
+    }
+    strangers = {"group1": photo("friends"), "group2": photo("solvay")}
+    return {
+        "groups of strangers": ({**a, **strangers, **b, **landscape}, set(a)),
+        "groups with A among others": ({**a, **with_a, **b, **landscape}, {*a, *with_a}),
+    }
+
+
+def beside(*images: Image.Image, height: int = 800) -> Image.Image:
+    """Several pictures in a row, as a group photo."""
+    images = tuple(image.resize((round(image.width * height / image.height), height)) for image in images)
+    row = Image.new("RGB", (sum(image.width for image in images), height))
+    for index, image in enumerate(images):
+        row.paste(image, (sum(image.width for image in images[:index]), 0))
+    return row
+
+
+def through_a_file(image: Image.Image, scale: float, orientation: int) -> Image.Image:
+    """The picture as a JPEG of another size, stored turned with the EXIF tag that says so, and read back."""
+    image = image.resize((round(image.width * scale), round(image.height * scale)))
+    stored = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
+    if orientation in stored:
+        image = image.transpose(stored[orientation])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=92, exif=exif)
+    return read_image(file.getvalue(), field="image_archive_url")
+
+
+def arranged(pictures: dict[str, Image.Image], seed: int) -> list[Photo]:
+    """The archive in another order, its pictures in other sizes and stored in other ways up."""
+    order = random.Random(seed)
+    photos = [
+        Photo(name, through_a_file(image, order.choice((0.5, 0.75, 1.0)), order.choice(ORIENTATIONS)))
+        for name, image in pictures.items()
+    ]
+    order.shuffle(photos)
+    return photos
+
+
+def simple_way(finder: FaceFinder, image: Image.Image) -> Floats | None:
+    """The embedding of the first face that InsightFace returns for a picture as it is; None without a face."""
+    boxes, points = finder.detector.detect(np.asarray(image)[:, :, ::-1], input_size=(640, 640))
+    if not len(boxes):
+        return None
+    return finder.embedding(Face(0, image, as_box(boxes[0][:4]), points[0], float(boxes[0][4])))
+
+
+def is_a(embedding: Floats, known: Floats) -> bool:
+    return bool((known @ direction(embedding)).max() > 0.35)
+
+
+def group_archives(finder: FaceFinder, known: Floats) -> None:
+    """A's photos in groups are mirrored ones of the archive, and usually left out as the same picture."""
+    print(
+        f"\nmixed archives, {ARRANGEMENTS} arrangements each     only A chosen   photos kept   A's share of first faces"
+    )
+    for name, (pictures, allowed) in mixed_archives().items():
+        right = kept = 0
+        simple: list[bool] = []
+        for seed in range(ARRANGEMENTS):
+            photos = arranged(pictures, seed)
+            portraits = finder.portraits(photos)
+            chosen = {portrait.name for portrait in portraits}
+            right += chosen <= allowed and all(is_a(portrait.embedding, known) for portrait in portraits)
+            kept += len(chosen & allowed)
+            firsts = [simple_way(finder, one.image) for one in photos]
+            simple += [is_a(first, known) for first in firsts if first is not None]
+        print(
+            f"  {name:38} {right:7} of {ARRANGEMENTS} {kept / ARRANGEMENTS:8.1f} of {len(allowed)}"
+            f" {np.mean(simple):17.0%}"
+        )
+
+
+def detection(finder: FaceFinder) -> None:
+    portraits = [name for person in PEOPLE.values() for name in person]
+    turns = {
+        "as taken": None,
+        "90° without EXIF": Image.Transpose.ROTATE_90,
+        "180° without EXIF": Image.Transpose.ROTATE_180,
+        "270° without EXIF": Image.Transpose.ROTATE_270,
+    }
+    print("the right face, upright                                 here   first face, as sent")
+    for label, turn in turns.items():
+        found = simple = 0
+        for name in portraits:
+            image = photo(name)
+            truth = direction(finder.embedding(finder.faces(0, image)[0]))
+            shown = image if turn is None else image.transpose(turn)
+            faces, first = finder.faces(0, shown), simple_way(finder, shown)
+            found += bool(faces) and float(direction(finder.embedding(faces[0])) @ truth) > 0.9
+            simple += first is not None and float(direction(first) @ truth) > 0.9
+        print(f"  {label:42} {found:5} of {len(portraits)} {simple:17} of {len(portraits)}")
+    crowd = finder.detector.detect(np.asarray(photo("solvay"))[:, :, ::-1], input_size=(640, 640))[0]
+    false = sum(bool(finder.faces(0, photo(name))) for name in LANDSCAPES)
+    print(f"  {'group photo of 29':42} {len(crowd):5} of 29")
+    print(f"  {'pictures without people (false faces)':42} {false:5} of {len(LANDSCAPES)}")
+
+
+def similarity(finder: FaceFinder) -> Floats:
+    """Prints same person against strangers, and what the crop keeps; returns A's directions."""
+    portraits = {name: finder.portraits([Photo(name, photo(name))])[0] for person in PEOPLE.values() for name in person}
+    found = {name: direction(portrait.embedding) for name, portrait in portraits.items()}
+    owner = {name: person for person, names in PEOPLE.items() for name in names}
+    same, strangers = [], []
+    for one, other in itertools.combinations(found, 2):
+        (same if owner[one] == owner[other] else strangers).append(float(found[one] @ found[other]))
+    kept = [
+        float(found[name] @ direction(finder.embedding(finder.faces(0, portrait.image)[0])))
+        for name, portrait in portraits.items()
+        if finder.faces(0, portrait.image)
+    ]
+    print("\ncosine of embeddings                            lowest    mean   highest   pairs")
+    for label, values in (
+        ("same person, different photos", same),
+        ("strangers", strangers),
+        ("a photo and its own crop", kept),
+    ):
+        print(f"  {label:42} {min(values):9.3f} {np.mean(values):7.3f} {max(values):9.3f} {len(values):7}")
+    shares = [finder.faces(0, photo(name))[0].share for name in portraits]
+    crops = [finder.faces(0, portrait.image)[0].share for portrait in portraits.values()]
+    print(f"  the face's share of the picture: {np.mean(shares):.0%} in the photos, {np.mean(crops):.0%} in the crops")
+    return np.stack([found[name] for name in PEOPLE["A"]])
+
+
+def speed(finder: FaceFinder) -> None:
+    large = [Photo(name, photo(name).resize((3000, 4000))) for name in PEOPLE["A"] + PEOPLE["B"] + PEOPLE["C"]]
+    small = [Photo(one.name, one.image.resize((1152, 1536))) for one in large]
+
+    def best(work: Callable[[], object]) -> tuple[float, float]:
+        clocks = []
+        for _ in range(5):
+            wall, processor = time.perf_counter(), time.process_time()
+            work()
+            clocks.append((time.perf_counter() - wall, time.process_time() - processor))
+        return min(clocks)
+
+    print("\nspeed, 8 photos                                   wall   processor   (seconds, best of 5)")
+    for label, work in (
+        ("detection, 12 megapixels", lambda: [finder.faces(0, one.image) for one in large]),
+        ("detection, as an archive is read: 1536 px", lambda: [finder.faces(0, one.image) for one in small]),
+        ("everything, 1536 px", lambda: finder.portraits(small)),
+    ):
+        wall, processor = best(work)
+        print(f"  {label:42} {wall:9.2f} {processor:11.2f}")
+
+
+def sheet(finder: FaceFinder) -> None:
+    """Each archive in one row, what was chosen of it in the next, under the photo that it is from."""
+    archives = [arranged(pictures, 1) for pictures, _ in mixed_archives().values()]
+    archives.append([Photo(name, photo(name).rotate(90, expand=True)) for name in PEOPLE["B"]])
+    archives.append([Photo("friends", photo("friends"))])
+    archives.append([Photo("solvay", photo("solvay"))])
+    columns = max(map(len, archives))
+    picture = Image.new("RGB", (columns * CELL, len(archives) * 2 * (CELL + 16)), "white")
+    draw = ImageDraw.Draw(picture)
+    for row, photos in enumerate(archives):
+        chosen: dict[str, Portrait] = {portrait.name: portrait for portrait in finder.portraits(photos)}
+        y = row * 2 * (CELL + 16)
+        for column, one in enumerate(photos):
+            x = column * CELL
+            picture.paste(ImageOps.contain(one.image, (CELL - 6, CELL - 6)), (x, y + 14))
+            draw.text((x, y), one.name, fill="black")
+            if one.name in chosen:
+                crop = ImageOps.contain(chosen[one.name].image, (CELL - 6, CELL - 6))
+                picture.paste(crop, (x, y + CELL + 20))
+            else:
+                draw.text((x + 10, y + CELL + 80), "left out", fill="red")
+    SHEET.parent.mkdir(exist_ok=True)
+    picture.save(SHEET)
+    print(f"\n{SHEET}: archives and what was chosen of them")
+
+
+def main() -> None:
+    finder = FaceFinder(PACK, face_root())
+    detection(finder)
+    known = similarity(finder)
+    group_archives(finder, known)
+    speed(finder)
+    sheet(finder)
+
+
+if __name__ == "__main__":
+    main()
