@@ -14,6 +14,9 @@ setup: .venv/installed
 	@echo "Setting up .venv: about a gigabyte to install, a minute or a few"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[local,test]'
+	@# InsightFace asks for the OpenCV that wants OpenGL; the same version without windows goes over it.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall \
+		opencv-python-headless==$$(sed -n 's/.*"opencv-python==\(.*\)".*/\1/p' pyproject.toml)
 	@touch $@
 
 demo: setup
@@ -27,7 +30,7 @@ serve: setup
 		$(BIN)/localfal serve photomaker_app.py::PhotoMaker --as fal-ai/photomaker
 
 deploy: setup
-	$(BIN)/fal deploy photomaker
+	$(BIN)/fal deploy photomaker_app.py::PhotoMaker --reset-scale
 
 lint: setup
 	$(BIN)/ruff check
@@ -35,4 +38,4 @@ lint: setup
 	$(BIN)/mypy
 
 nano: setup
-	$(BIN)/python -m training
+	$(BIN)/python -m training all
