@@ -12,6 +12,7 @@ from accelerate import init_empty_weights
 from diffusers import StableDiffusionXLPipeline
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
+from transformers.initialization import no_init_weights
 
 from photomaker.checkpoints import make_scheduler
 from photomaker.id_encoder import build_id_encoder
@@ -89,7 +90,7 @@ def network_class(name: str) -> Any:
 def empty(entry: Entry) -> nn.Module:
     """A network without weights; buffers that no file holds are real."""
     cls = network_class(entry.of)
-    with init_empty_weights(include_buffers=False):
+    with no_init_weights(), init_empty_weights(include_buffers=False):
         if issubclass(cls, diffusers.ModelMixin):
             network: nn.Module = cls.from_config(entry.config)
         else:
@@ -102,7 +103,8 @@ def filled(network: nn.Module | None, tensors: Tensors, path: Path, device: torc
     dtype = next(iter(tensors.values())).dtype
     try:
         if network is None:
-            return build_id_encoder(tensors, dtype=dtype, device=device)
+            with no_init_weights():
+                return build_id_encoder(tensors, dtype=dtype, device=device)
         network.load_state_dict(tensors, assign=True)
     except (RuntimeError, ValueError) as error:
         raise CorruptError(path, f"{path} does not fit its network: {error}") from error

@@ -7,7 +7,6 @@ and so costs milliseconds on a GPU and on a CPU no more than the page faults tha
 """
 
 import base64
-import errno
 import hashlib
 import json
 import os
@@ -23,7 +22,7 @@ from flashpack.deserialization import FlashTensorStorage, iterate_from_flash_ten
 from flashpack.utils import string_to_dtype
 from torch import Tensor
 
-from photomaker.sources import CheckpointError
+from photomaker.sources import NO_ROOM, CheckpointError
 
 CHUNK = 2**20  # bytes under one sum
 SPARE = 64 * 2**20  # bytes of disk left over
@@ -76,7 +75,7 @@ def write(tensors: Mapping[str, Tensor], path: Path, *, channels_last: bool) -> 
     try:
         pack_to_file(laid_out, str(path), None)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in NO_ROOM:
             raise CheckpointError(f"{path.parent}: no room to prepare weights") from error
         raise
     blocks, metadata = opened(path, torch.device("cpu"))
@@ -115,7 +114,7 @@ def opened(path: Path, device: torch.device) -> tuple[list[Tensor], dict[str, An
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
         size = os.fstat(file.fileno()).st_size
     # A private mapping: several times faster to walk through than FlashPack's own, and safe to write to.
-    mapped = torch.empty(0, dtype=torch.uint8).set_(torch.UntypedStorage.from_file(str(path), False, size))
+    mapped = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8)
     blocks = [
         mapped[start : start + length].view(string_to_dtype(dtype)).to(device)
         for dtype, start, length in spans(metadata)

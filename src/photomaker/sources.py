@@ -18,10 +18,11 @@ from typing import Any
 
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
-from tqdm.auto import tqdm
+from huggingface_hub.utils.tqdm import tqdm
 
 WEIGHTS = ("unet", "vae", "text_encoder", "text_encoder_2")
 SMALL = 32 * 2**20  # bytes; smaller files are known by their content, larger ones by size and time
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 CONFIGURATION = (".json", ".txt", ".model")
 
 Progress = Callable[[str, int, int], None]
@@ -100,7 +101,7 @@ class Hub:
         try:
             return Path(get(cache_dir=self.folder, endpoint=endpoint(), tqdm_class=bar(source, self.progress)))
         except OSError as error:
-            if error.errno == errno.ENOSPC:
+            if error.errno in NO_ROOM:
                 raise CheckpointError(f"{source}: there is no room for it in {self.folder or 'the cache'}") from error
             raise CheckpointError(f"{source}: neither here nor on the hub: {error}") from error
         except Exception as error:
@@ -176,11 +177,11 @@ def identity(path: Path) -> list[str]:
 def bar(source: str, progress: Progress | None) -> type[Any]:
     """A tqdm class that draws nothing and tells ``progress`` about bytes."""
 
-    class Bar(tqdm):  # type: ignore[type-arg]
+    class Bar(tqdm):
         def __init__(self, *args: Any, **options: Any) -> None:
             name = str(options.pop("name", None))
             self.bytes = options.get("unit") == "B" and not name.endswith(".transfer")  # counted once
-            super().__init__(*args, **(options | {"disable": True}))
+            super().__init__(*args, **(options | {"disable": True}))  # type: ignore[no-untyped-call]
             self.done = int(options.get("initial") or 0)
 
         def update(self, n: float | None = 1) -> bool | None:

@@ -145,7 +145,8 @@ class Store:
             seal = packed.write(tensors, written, channels_last=recipe.laid_out(part))
             written.chmod(0o644)  # FlashPack leaves it to its owner alone; the disk has several
             content = f"{digest(written)}.flashpack"
-            written.replace(self.folder / content)
+            if not (self.folder / content).exists():
+                written.replace(self.folder / content)
         finally:
             written.unlink(missing_ok=True)
         entry = Entry(content, type(network).__name__, config, seal)

@@ -1,0 +1,114 @@
+"""The part of the Hugging Face hub's protocol that downloads use, on loopback, with faults on request."""
+
+import hashlib
+import json
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+ADDRESS = re.compile(r"/(?P<repo>[^/]+/[^/]+)/resolve/[^/]+/(?P<file>[^?]+)")
+
+
+class Hub:
+    """Serves repositories out of folders.
+
+    Attributes:
+        url: For HF_ENDPOINT.
+        sent: Bytes of each file's content sent so far, over all requests.
+        cut: The next download of a file of this name breaks off half-way.
+    """
+
+    def __init__(self, repositories: dict[str, Path]) -> None:
+        self.repositories = repositories
+        self.sent: dict[str, int] = {}
+        self.requests = 0
+        self.cut: set[str] = set()
+        hub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                hub.answer(self)
+
+            def do_HEAD(self) -> None:
+                hub.answer(self)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        self.requests += 1
+        api = re.match(r"/api/models/([^/]+/[^/]+)/(revision|tree)/", request.path)
+        if api is not None:
+            self.listing(request, api[1], api[2])
+            return
+        found = ADDRESS.match(request.path)
+        path = self.repositories.get(found["repo"], Path("/nowhere")) / found["file"] if found else Path("/nowhere")
+        if found is None or not path.is_file():
+            self.reply(request, 404, b"", {"X-Error-Code": "EntryNotFound"})
+            return
+        content = path.read_bytes()
+        start = int(re.sub(r"bytes=(\d+)-.*", r"\1", request.headers.get("Range", "bytes=0-")))
+        headers = {
+            "X-Repo-Commit": COMMIT,
+            "ETag": f'"{hashlib.sha256(content).hexdigest()}"',
+            "Accept-Ranges": "bytes",
+        }
+        if start:
+            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        self.reply(request, 206 if start else 200, content[start:], headers, found["file"])
+
+    def listing(self, request: BaseHTTPRequestHandler, repository: str, kind: str) -> None:
+        folder = self.repositories.get(repository)
+        if folder is None:
+            self.reply(request, 404, b"", {"X-Error-Code": "RepoNotFound"})
+            return
+        files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        names = [path.relative_to(folder).as_posix() for path in files]
+        table: object
+        if kind == "tree":
+            table = [
+                {
+                    "type": "file",
+                    "path": name,
+                    "size": path.stat().st_size,
+                    "oid": hashlib.sha1(name.encode()).hexdigest(),
+                }
+                for name, path in zip(names, files, strict=True)
+            ]
+        else:
+            table = {"id": repository, "sha": COMMIT, "siblings": [{"rfilename": name} for name in names]}
+        self.reply(request, 200, json.dumps(table).encode(), {"Content-Type": "application/json"})
+
+    def reply(
+        self, request: BaseHTTPRequestHandler, status: int, body: bytes, headers: dict[str, str], name: str = ""
+    ) -> None:
+        request.send_response(status)
+        for key, value in (headers | {"Content-Length": str(len(body))}).items():
+            request.send_header(key, value)
+        request.end_headers()
+        if request.command == "HEAD":
+            return
+        if name in self.cut:
+            self.cut.remove(name)
+            body = body[: len(body) // 2]
+            request.close_connection = True
+        self.sent[name] = self.sent.get(name, 0) + len(body)
+        request.wfile.write(body)
