@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -133,9 +134,7 @@ KILLED = 128 + signal.SIGINT
 async def _platform(settings: Settings, *, echo: bool, stop: asyncio.Event) -> AsyncIterator[Platform | None]:
     """A started platform, stopped at the end; None when it was told to stop before it was ready."""
     runner_log = RunnerLog(settings.state / "runner.log", echo=console if echo else None)
-    platform = Platform(
-        Settings(**{**vars(settings), "on_line": runner_log.add}),
-    )
+    platform = Platform(replace(settings, on_line=runner_log.add))
     started = time.monotonic()
     starting = asyncio.create_task(platform.start())
     stopping = asyncio.create_task(stop.wait())

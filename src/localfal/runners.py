@@ -21,6 +21,7 @@ from localfal.exchange import RunnerConnection
 POLL_SECONDS = 0.05
 STOP_SECONDS = 10.0
 MAX_LINE = 8192
+MAX_READS = 64
 FIRST_START_ATTEMPTS = 2
 MAX_BACKOFF_SECONDS = 30.0
 
@@ -88,7 +89,7 @@ class Runner:
         Called when there is something, and at both ends of a request: what the app prints before it answers is in
         the pipe before the answer is, so every line finds the request that it belongs to.
         """
-        while True:
+        for _ in range(MAX_READS):  # an app that prints without end does not stop the gateway
             try:
                 chunk = os.read(self._output, 65536)
             except (BlockingIOError, OSError):
