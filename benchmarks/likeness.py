@@ -127,6 +127,7 @@ def group_archives(finder: FaceFinder, known: Floats) -> None:
 
 
 def detection(finder: FaceFinder) -> None:
+    """A face counts as right when its embedding is within a cosine of 0.9 of the upright photo's face."""
     portraits = [name for person in PEOPLE.values() for name in person]
     turns = {
         "as taken": None,

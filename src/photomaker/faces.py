@@ -115,7 +115,7 @@ class FaceFinder:
 
     def __init__(self, pack: str, root: str | Path | None = None, providers: Sequence[str] | None = None) -> None:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = min(len(os.sched_getaffinity(0)), MAX_THREADS)
+        options.intra_op_num_threads = min(os.cpu_count() or 1, MAX_THREADS)
         options.inter_op_num_threads = 1
         # Threads that spin after their work take the processor from the denoising that follows.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -32,7 +32,7 @@ class SafetyChecker:
         if not 0 < threshold <= 1:
             raise ValueError(f"threshold must be above 0 and at most 1, not {threshold}")
         self.threshold = threshold
-        threads = min(len(os.sched_getaffinity(0)), MAX_THREADS)
+        threads = min(os.cpu_count() or 1, MAX_THREADS)
         self.classifier = Classifier(model, providers=["CPUExecutionProvider"], intra_op_threads=threads)
 
     def flags(self, images: Sequence[Image.Image]) -> list[bool]:
