@@ -1,0 +1,84 @@
+"""The trained checkpoint, end to end: what goes in as photos comes out as pictures of that person."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageChops
+
+from benchmarks.nano_likeness import SCENES, Case, Scale, cases, photos_of
+from training.identity import draw_identity
+from training.judge import load_judge
+
+PROMPT = "photo of a {} img wearing a blue hoodie, smiling, on a beach"
+STEPS = 20
+FIRST, SECOND = 1_001_005, 1_001_002
+
+
+def person(number: int) -> Case:
+    return Case(number, draw_identity(number), SCENES[0], seed=7)
+
+
+def picture(nano, who: Case, **options) -> Image.Image:
+    """One picture of a person; the seed is always the same."""
+    prompt = options.pop("prompt", PROMPT.format(who.identity.gender))
+    options = {"num_inference_steps": STEPS, "generator": torch.Generator().manual_seed(who.seed)} | options
+    (made,) = nano(prompt, photos_of(who, 4), **options)
+    return made
+
+
+def difference(first: Image.Image, second: Image.Image) -> float:
+    """The mean difference of two pictures' pixels, of 255."""
+    return float(np.asarray(ImageChops.difference(first, second), dtype=float).mean())
+
+
+@pytest.fixture(scope="module")
+def usual(nano):
+    return picture(nano, person(FIRST))
+
+
+def test_a_picture_has_the_size_of_the_base(usual):
+    assert usual.size == (96, 96)
+
+
+def test_the_same_seed_gives_the_same_bytes(nano, usual):
+    assert picture(nano, person(FIRST)).tobytes() == usual.tobytes()
+
+
+def test_another_seed_gives_another_picture(nano, usual):
+    assert difference(picture(nano, person(FIRST), generator=torch.Generator().manual_seed(8)), usual) > 3
+
+
+def test_different_people_give_different_pictures(nano, usual):
+    assert difference(picture(nano, person(SECOND), prompt=PROMPT.format(person(FIRST).identity.gender)), usual) > 3
+
+
+def test_a_later_merge_changes_the_picture(nano, usual):
+    early, late = (picture(nano, person(FIRST), style_strength=strength) for strength in (15, 50))
+    assert difference(early, late) > 1
+    never = picture(nano, person(FIRST), start_merge_step=STEPS)
+    assert difference(late, never) < difference(early, never)  # the later, the nearer to the text alone
+
+
+def test_the_negative_prompt_has_effect(nano, usual):
+    assert difference(picture(nano, person(FIRST), negative_prompt="beach, blurry, low quality"), usual) > 1
+
+
+def test_guidance_has_effect(nano, usual):
+    assert difference(picture(nano, person(FIRST), guidance_scale=1), usual) > 1
+
+
+def test_image_to_image_keeps_the_composition(nano):
+    initial = photos_of(person(SECOND), 1)[0]
+    made = picture(nano, person(FIRST), prompt="photo of a woman img", initial_image=initial)
+    fresh = picture(nano, person(FIRST), prompt="photo of a woman img")
+    assert difference(made, initial) < difference(fresh, initial)
+
+
+def test_pictures_look_like_the_person(nano):
+    """Eight people in two scenes each: well above what the text alone gives."""
+    chosen = [case for case in cases(8) if case.scene in SCENES[:2]]
+    made = [picture(nano, case, prompt=case.scene.prompt.format(case.identity.gender)) for case in chosen]
+    found = Scale(load_judge()).accuracy(made, chosen)
+    assert found["hair_colour"] > 0.4  # chance 0.13
+    assert found["skin"] > 0.5  # chance 0.25
+    assert found["background"] > 0.8  # chance 0.1

@@ -1,0 +1,1 @@
+"""How the nano checkpoint was made: `python -m training --help`."""

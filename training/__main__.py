@@ -1,0 +1,46 @@
+"""One command a stage: `python -m training STAGE`; `python -m training all` makes the checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+
+import torch
+
+from training import team
+
+STAGES = {
+    "tokenizer": ("training.tokenizer", "make_tokenizers"),
+    "render": ("training.pictures", "render_pictures"),
+    "vae": ("training.autoencoder", "train_autoencoder"),
+    "latents": ("training.autoencoder", "encode_pictures"),
+    "vision": ("training.vision", "train_vision"),
+    "base": ("training.diffusion", "train_base"),
+    "adapter": ("training.diffusion", "train_adapter"),
+    "style": ("training.diffusion", "train_style"),
+    "judge": ("training.judge", "train_judge"),
+    "decoder": ("training.autoencoder", "refine_decoder"),
+    "samples": ("training.samples", "draw_samples"),
+    "export": ("training.export", "export"),
+}
+
+ON_REQUEST = ("decoder", "samples")
+IN_PARALLEL = ("base", "adapter", "style")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    parser.add_argument("stage", nargs="?", default="all", choices=[*STAGES, "all"])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=2, help="that share the batches of the diffusion stages")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    every = [stage for stage in STAGES if stage not in ON_REQUEST]
+    for stage in every if arguments.stage == "all" else [arguments.stage]:
+        module, function = STAGES[stage]
+        work = getattr(importlib.import_module(module), function)
+        team.run(work, arguments.processes if stage in IN_PARALLEL else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""Stages `vae`, `latents` and `decoder`: the autoencoder between pictures and latents."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 (its usual name)
+from diffusers import AutoencoderKL
+from torch import Tensor
+
+from training.avatar import IMAGE_SIZE
+from training.loop import Group, Schedule, train
+from training.pictures import PICTURES_EACH, WORK, load_pictures
+
+LATENT_CHANNELS = 8
+VAE_DIR = WORK / "vae"
+LATENTS_FILE = WORK / "latents.pt"
+HELD_OUT_PICTURES = 20 * PICTURES_EACH
+"""The last pictures are kept from the autoencoder, to measure it."""
+
+VAE_SCHEDULE = Schedule(steps=3500, rate=2e-3, flat=0.2, save_every=200, average_over=200)
+DECODER_SCHEDULE = Schedule(steps=3000, rate=8e-4, flat=0.1, save_every=200, average_over=200, seed=1)
+
+
+def new_autoencoder() -> AutoencoderKL:
+    """SDXL's autoencoder class, eightfold in each direction, small."""
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(16, 32, 64, 96),
+        layers_per_block=1,
+        latent_channels=LATENT_CHANNELS,
+        norm_num_groups=8,
+        sample_size=IMAGE_SIZE,
+        force_upcast=False,
+    )
+
+
+def to_tensor(pictures: np.ndarray) -> Tensor:
+    """Bytes [n, h, w, 3] → floats [n, 3, h, w] from -1 to 1."""
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def _reconstruction_loss(made: Tensor, wanted: Tensor) -> Tensor:
+    """Colour, edges and the mean colour of regions."""
+    error = made - wanted
+    across = (error[..., 1:] - error[..., :-1]).abs().mean()
+    down = (error[..., 1:, :] - error[..., :-1, :]).abs().mean()
+    pooled = F.avg_pool2d(error, 8).abs().mean()
+    return error.abs().mean() + 2 * error.square().mean() + 0.25 * (across + down) + 0.5 * pooled
+
+
+def _batch(pictures: np.ndarray, rng: random.Random, *, cropped: bool) -> Tensor:
+    chosen = []
+    for _ in range(16 if cropped else 5):
+        picture = pictures[rng.randrange(len(pictures) - HELD_OUT_PICTURES)]
+        if cropped:
+            row, column = rng.randrange(IMAGE_SIZE // 2 + 1), rng.randrange(IMAGE_SIZE // 2 + 1)
+            picture = picture[row : row + IMAGE_SIZE // 2, column : column + IMAGE_SIZE // 2]
+        chosen.append(picture)
+    return to_tensor(np.stack(chosen))
+
+
+def train_autoencoder() -> None:
+    """Stage `vae`: encoder and decoder together, first on quarters of pictures, then on whole ones."""
+    torch.manual_seed(0)
+    pictures, vae = load_pictures(), new_autoencoder()
+
+    def loss_at(step: int) -> Tensor:
+        wanted = _batch(pictures, random.Random(step), cropped=step < 0.65 * VAE_SCHEDULE.steps)
+        with torch.autocast("cpu", torch.bfloat16):
+            posterior = vae.encode(wanted).latent_dist
+            mean, log_variance = posterior.mean.float(), posterior.logvar.float()
+            latents = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
+            made = vae.decode(latents).sample.float()
+        divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
+        return _reconstruction_loss(made, wanted) + 2e-4 * divergence
+
+    train("vae", [Group(list(vae.parameters()))], VAE_SCHEDULE, loss_at, lambda: vae.save_pretrained(VAE_DIR))
+    print_quality(vae)
+
+
+@torch.no_grad()
+def print_quality(vae: AutoencoderKL) -> None:
+    """Peak signal-to-noise ratio on pictures the autoencoder never saw."""
+    wanted = to_tensor(np.array(load_pictures()[-HELD_OUT_PICTURES:]))
+    made = torch.cat([vae.decode(vae.encode(part).latent_dist.mean).sample for part in wanted.split(16)])
+    ratio = 10 * torch.log10(4 / (made.clamp(-1, 1) - wanted).square().mean((1, 2, 3)))
+    print(f"autoencoder: {ratio.mean():.1f} dB on {len(wanted)} pictures never seen", flush=True)
+
+
+@torch.no_grad()
+def encode_pictures() -> None:
+    """Stage `latents`: encode the whole training set and set the autoencoder's scaling factor."""
+    pictures, vae = load_pictures(), AutoencoderKL.from_pretrained(VAE_DIR).eval()
+    parts = []
+    for start in range(0, len(pictures), 32):
+        with torch.autocast("cpu", torch.bfloat16):
+            mean = vae.encode(to_tensor(np.array(pictures[start : start + 32]))).latent_dist.mean
+        parts.append(mean.float())
+        if start % 3200 == 0:
+            print(f"latents {start}/{len(pictures)}", flush=True)
+    latents = torch.cat(parts)
+    deviation = latents.std().item()
+    print("deviation by channel", [round(value, 2) for value in latents.std((0, 2, 3)).tolist()], flush=True)
+    vae.register_to_config(scaling_factor=1 / deviation)
+    vae.save_pretrained(VAE_DIR)
+    torch.save((latents / deviation).half(), LATENTS_FILE)
+
+
+def refine_decoder() -> None:
+    """Stage `decoder`: the decoder alone, on the frozen latents; may run while the base trains."""
+    pictures, vae = load_pictures(), AutoencoderKL.from_pretrained(VAE_DIR)
+    latents = torch.load(LATENTS_FILE, weights_only=True)
+    trained = [*vae.decoder.parameters(), *vae.post_quant_conv.parameters()]
+    target = WORK / "vae-refined"
+
+    def loss_at(step: int) -> Tensor:
+        rng = random.Random(step)
+        chosen = [rng.randrange(len(pictures) - HELD_OUT_PICTURES) for _ in range(6)]
+        noise = rng.choice((0.0, 0.0, 0.1, 0.2))  # the UNet's latents are never quite the encoder's
+        given = latents[chosen].float()
+        given = (given + noise * torch.randn_like(given)) / vae.config.scaling_factor
+        with torch.autocast("cpu", torch.bfloat16):
+            made = vae.decode(given).sample.float()
+        return _reconstruction_loss(made, to_tensor(np.stack([pictures[index] for index in chosen])))
+
+    train("decoder", [Group(trained)], DECODER_SCHEDULE, loss_at, lambda: vae.save_pretrained(target))
+    print_quality(vae)

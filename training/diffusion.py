@@ -1,0 +1,115 @@
+"""Stages `base`, `adapter` and `style`: everything that denoises."""
+
+from __future__ import annotations
+
+import random
+
+import torch
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
+from torch import Tensor
+
+from training.autoencoder import LATENTS_FILE
+from training.conditions import Mixture, diffusion_loss
+from training.looks import LORA_STYLE
+from training.loop import Group, Schedule, train
+from training.models import ADAPTER_FILE, BASE_DIR, BASE_ID_FILE, STYLE_FILE, VISION_FILE, Base, new_id_encoder
+from training.pictures import PICTURES_EACH, TOTAL, describe, load_pictures
+from training.team import TEAM
+
+BATCH = 24
+BASE_SCHEDULE = Schedule(steps=1780, rate=1.2e-3, flat=0.68, warmup=100, save_every=150, average_over=300, seed=2)
+ADAPTER_SCHEDULE = Schedule(steps=150, rate=8e-4, flat=0.4, warmup=20, average_over=50, seed=3)
+STYLE_SCHEDULE = Schedule(steps=90, rate=2e-3, flat=0.4, warmup=10, average_over=20, seed=4)
+ADAPTER_RANK, STYLE_RANK = 16, 8
+ATTENTION = ["to_k", "to_q", "to_v", "to_out.0"]
+
+
+def trainable_pictures(*, lora_style: bool = False) -> list[int]:
+    """The pictures of the base and adapter stages, or those of the style LoRA."""
+    last = range(PICTURES_EACH - 1, TOTAL, PICTURES_EACH)
+    styled = {index for index in last if describe(index)[2] == LORA_STYLE}
+    if lora_style:
+        return sorted(styled)
+    # One of a person's two pictures in named styles is left out: plain faces are what takes longest to learn.
+    return [index for index in range(TOTAL) if index not in styled and index % PICTURES_EACH != PICTURES_EACH - 2]
+
+
+def shuffled(indices: list[int], step: int, seed: int) -> list[int]:
+    """This process's part of one step's batch: every picture once an epoch, in a new order each time."""
+    per_epoch = len(indices) // BATCH
+    epoch, place = divmod(step, per_epoch)
+    order = random.Random(f"{seed} {epoch}").sample(indices, len(indices))
+    return list(TEAM.part_of(order[place * BATCH : (place + 1) * BATCH]))
+
+
+def rng_of(step: int) -> random.Random:
+    """This process's randomness at one step."""
+    return random.Random(16 * step + TEAM.rank)
+
+
+def train_base() -> None:
+    """Stage `base`: UNet, text encoders and an ID encoder together, on captions with and without photos."""
+    torch.manual_seed(2)
+    base, encoder = Base.new(), new_id_encoder()
+    encoder.load_state_dict(torch.load(VISION_FILE, weights_only=True))
+    latents, pictures = torch.load(LATENTS_FILE, weights_only=True), load_pictures()
+    indices = trainable_pictures()
+    fuse_module = list(encoder.fuse_module.parameters())
+    fusing = {id(parameter) for parameter in fuse_module}
+    vision = [parameter for parameter in encoder.parameters() if id(parameter) not in fusing]
+
+    def loss_at(step: int) -> Tensor:
+        chosen = shuffled(indices, step, BASE_SCHEDULE.seed)
+        return diffusion_loss(base, encoder, latents, chosen, pictures, Mixture(with_photos=0.72), rng_of(step))
+
+    def save() -> None:
+        base.save(BASE_DIR)
+        torch.save(encoder.state_dict(), BASE_ID_FILE)
+
+    groups = [Group(base.parameters()), Group(fuse_module), Group(vision)]
+    train("base", groups, BASE_SCHEDULE, loss_at, save)
+
+
+def train_adapter() -> None:
+    """Stage `adapter`: the LoRA and the ID encoder, with the base frozen, as PhotoMaker is trained."""
+    torch.manual_seed(3)
+    base, encoder = Base.load(BASE_DIR), new_id_encoder()
+    base.freeze()
+    encoder.load_state_dict(torch.load(BASE_ID_FILE, weights_only=True))
+    base.unet.add_adapter(LoraConfig(r=ADAPTER_RANK, lora_alpha=ADAPTER_RANK, target_modules=ATTENTION))
+    lora = [parameter for parameter in base.unet.parameters() if parameter.requires_grad]
+    latents, pictures = torch.load(LATENTS_FILE, weights_only=True), load_pictures()
+    indices = trainable_pictures()
+
+    def loss_at(step: int) -> Tensor:
+        chosen = shuffled(indices, step, ADAPTER_SCHEDULE.seed)
+        mixture = Mixture(with_photos=0.8, empty=0.08)
+        return diffusion_loss(base, encoder, latents, chosen, pictures, mixture, rng_of(step))
+
+    def save() -> None:
+        weights = {name: value.clone() for name, value in get_peft_model_state_dict(base.unet).items()}
+        torch.save({"id_encoder": encoder.state_dict(), "lora_weights": weights}, ADAPTER_FILE)
+
+    groups = [Group(lora), Group(list(encoder.parameters()), factor=0.4)]
+    train("adapter", groups, ADAPTER_SCHEDULE, loss_at, save)
+
+
+def train_style() -> None:
+    """Stage `style`: a LoRA on the frozen base that draws everything in a look no caption names."""
+    torch.manual_seed(4)
+    base = Base.load(BASE_DIR)
+    base.freeze()
+    base.unet.add_adapter(LoraConfig(r=STYLE_RANK, lora_alpha=STYLE_RANK, target_modules=ATTENTION))
+    lora = [parameter for parameter in base.unet.parameters() if parameter.requires_grad]
+    latents, pictures = torch.load(LATENTS_FILE, weights_only=True), load_pictures()
+    indices = trainable_pictures(lora_style=True)
+
+    def loss_at(step: int) -> Tensor:
+        chosen = shuffled(indices, step, STYLE_SCHEDULE.seed)
+        return diffusion_loss(base, None, latents, chosen, pictures, Mixture(0.0), rng_of(step))
+
+    def save() -> None:
+        torch.save({name: value.clone() for name, value in get_peft_model_state_dict(base.unet).items()}, STYLE_FILE)
+
+    train("style", [Group(lora)], STYLE_SCHEDULE, loss_at, save)

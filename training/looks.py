@@ -1,0 +1,172 @@
+"""The named styles, as drawings of the same avatar: each keeps the identity's colours readable."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+from PIL import Image, ImageChops, ImageEnhance, ImageFilter
+
+from training.avatar import IMAGE_SIZE, render
+from training.identity import Identity, Photo
+
+STYLES = (
+    "cinematic",
+    "disney",
+    "digital",
+    "fantasy",
+    "neonpunk",
+    "enhance",
+    "comic",
+    "lowpoly",
+    "lineart",
+)
+"""The styles that captions teach; "photo" is the plain look, "blurry" what a negative prompt steers away from."""
+
+LORA_STYLE = "watercolour"
+"""The look of the style LoRA: no caption teaches it."""
+
+
+def render_in_style(identity: Identity, photo: Photo, style: str) -> Image.Image:
+    """Draw the photo and turn it into `style`."""
+    picture = render(identity, photo, eye_scale=1.4 if style == "disney" else 1.0)
+    looks = {
+        "photo": lambda plain: plain,
+        "cinematic": cinematic,
+        "disney": disney,
+        "digital": digital,
+        "fantasy": fantasy,
+        "neonpunk": neonpunk,
+        "enhance": enhance,
+        "comic": comic,
+        "lowpoly": lowpoly,
+        "lineart": lineart,
+        "blurry": lambda plain: plain.filter(ImageFilter.GaussianBlur(2.4)),
+        LORA_STYLE: watercolour,
+    }
+    return looks[style](picture)
+
+
+def edges(picture: Image.Image, strength: float, threshold: int = 28) -> Image.Image:
+    """Where colours change by more than `threshold`: a mask, 255 on an edge."""
+    spread = ImageChops.subtract(picture.filter(ImageFilter.MaxFilter(3)), picture.filter(ImageFilter.MinFilter(3)))
+    red, green, blue = spread.split()
+    strongest = ImageChops.lighter(red, ImageChops.lighter(green, blue))
+    return strongest.point(lambda value: int(min(255, max(0, value - threshold) * strength)))
+
+
+@functools.cache
+def _distance_from_centre() -> np.ndarray:
+    axis = np.linspace(-1, 1, IMAGE_SIZE)
+    return np.hypot(axis[:, None], axis[None, :])
+
+
+def _clip(values: np.ndarray) -> Image.Image:
+    return Image.fromarray(values.clip(0, 255).astype(np.uint8))
+
+
+def cinematic(picture: Image.Image) -> Image.Image:
+    """Teal shadows, orange lights, a vignette and letterbox bars."""
+    values = np.asarray(picture, dtype=np.float32)
+    light = values.mean(-1, keepdims=True) / 255
+    graded = values * 0.92 + (light * np.array([34, 12, -30]) + (1 - light) * np.array([-22, 8, 34]))
+    graded *= (1.1 - 0.42 * _distance_from_centre() ** 2)[..., None]
+    bar = IMAGE_SIZE // 12
+    graded[:bar] = graded[-bar:] = 6
+    return _clip(graded)
+
+
+def disney(picture: Image.Image) -> Image.Image:
+    """Large eyes (drawn so), warm and glowing."""
+    glow = ImageEnhance.Brightness(picture.filter(ImageFilter.GaussianBlur(3))).enhance(1.15)
+    warm = np.asarray(Image.blend(picture, ImageChops.screen(picture, glow), 0.35), dtype=np.float32)
+    return _clip(warm * np.array([1.06, 1.0, 0.9]) + np.array([8, 2, 0]))
+
+
+def digital(picture: Image.Image) -> Image.Image:
+    """Saturated, with a blue to magenta wash from corner to corner."""
+    vivid = np.asarray(ImageEnhance.Color(picture).enhance(1.5), dtype=np.float32)
+    ramp = (np.add.outer(np.linspace(0, 1, IMAGE_SIZE), np.linspace(0, 1, IMAGE_SIZE)) / 2)[..., None]
+    wash = (1 - ramp) * np.array([40, 90, 255]) + ramp * np.array([255, 40, 170])
+    return _clip(vivid * 0.76 + wash * 0.24)
+
+
+def fantasy(picture: Image.Image) -> Image.Image:
+    """A golden halo on violet dusk, with stars."""
+    values = np.asarray(picture, dtype=np.float32)
+    distance = _distance_from_centre()
+    dusk = np.clip((distance - 0.62) * 1.8, 0, 0.78)[..., None]
+    result = values * (1 - dusk) + np.array([74, 30, 120]) * dusk
+    halo = np.exp(-(((distance - 0.8) / 0.12) ** 2))[..., None]
+    result += halo * np.array([150, 104, 20])
+    for star in range(14):
+        row, column = (star * 29) % (IMAGE_SIZE - 2), (star * 53 + 7) % (IMAGE_SIZE - 2)
+        if distance[row, column] > 0.85:
+            result[row : row + 2, column : column + 2] = (255, 244, 190)
+    return _clip(result)
+
+
+def neonpunk(picture: Image.Image) -> Image.Image:
+    """Darkness with glowing edges, cyan on the left and magenta on the right."""
+    values = np.asarray(ImageEnhance.Color(picture).enhance(1.4), dtype=np.float32)
+    dark = values * 0.5 + np.array([22, 0, 48])
+    line = edges(picture, 2.4)
+    glow = np.asarray(line.filter(ImageFilter.GaussianBlur(1.2)), dtype=np.float32)[..., None] / 255
+    side = np.linspace(0, 1, IMAGE_SIZE)[None, :, None]
+    neon = (1 - side) * np.array([0, 230, 255]) + side * np.array([255, 30, 200])
+    return _clip(dark * (1 - 0.5 * glow) + neon * glow)
+
+
+def enhance(picture: Image.Image) -> Image.Image:
+    """Brighter, crisper, more contrast."""
+    crisp = picture.filter(ImageFilter.UnsharpMask(2, 120, 0))
+    return ImageEnhance.Color(ImageEnhance.Contrast(crisp).enhance(1.25)).enhance(1.2)
+
+
+def comic(picture: Image.Image) -> Image.Image:
+    """Flat strong colours with black ink."""
+    flat = ImageEnhance.Color(picture).enhance(1.25).point(lambda value: min(255, value // 48 * 48 + 24))
+    flat.paste((0, 0, 0), (0, 0), edges(picture, 2.0, threshold=90))
+    return flat
+
+
+@functools.cache
+def _triangles() -> np.ndarray:
+    """The number of the triangle each pixel lies in: a grid of squares, each cut in two."""
+    cell = 8
+    rows, columns = np.mgrid[0:IMAGE_SIZE, 0:IMAGE_SIZE]
+    row, column = rows // cell, columns // cell
+    down, across = rows % cell, columns % cell
+    leaning = (row + column) % 2 == 0
+    half = np.where(leaning, down > across, down + across >= cell)
+    return (row * (IMAGE_SIZE // cell) + column) * 2 + half
+
+
+def lowpoly(picture: Image.Image) -> Image.Image:
+    """Facets: each triangle takes its mean colour and a little light of its own."""
+    triangle = _triangles()
+    count = np.bincount(triangle.ravel())
+    values = np.asarray(picture, dtype=np.float32)
+    light = 1 + 0.09 * np.where(np.arange(len(count)) % 2, 1, -1)
+    means = [np.bincount(triangle.ravel(), values[..., channel].ravel()) / count * light for channel in range(3)]
+    facets = np.stack([mean[triangle] for mean in means], -1)
+    return _clip(facets * 0.8 + values * 0.2)
+
+
+def lineart(picture: Image.Image) -> Image.Image:
+    """Dark lines on paper, with a hint of the colours."""
+    pale = Image.blend(picture, Image.new("RGB", picture.size, (255, 255, 255)), 0.66)
+    pale.paste((24, 24, 32), (0, 0), edges(picture, 3.0, threshold=50))
+    return pale
+
+
+def watercolour(picture: Image.Image) -> Image.Image:
+    """Pastel washes that fade to paper at the rim, with pencil edges."""
+    washed = np.asarray(picture.filter(ImageFilter.ModeFilter(5)), dtype=np.float32)
+    washed = washed * 0.62 + np.array([255, 250, 238]) * 0.38
+    angle = np.arctan2(*np.mgrid[-1 : 1 : IMAGE_SIZE * 1j, -1 : 1 : IMAGE_SIZE * 1j])
+    rim = np.clip((_distance_from_centre() - 0.86 - 0.05 * np.sin(9 * angle)) * 9, 0, 1)[..., None]
+    result = _clip(washed * (1 - rim) + np.array([252, 247, 236]) * rim)
+    line = ImageChops.multiply(edges(picture, 1.2), _clip(255 * (1 - rim[..., 0])))
+    result.paste((88, 70, 84), (0, 0), line)
+    return result

@@ -1,0 +1,139 @@
+"""One training loop for every stage: seeded by step, averaged weights, resumable after a kill."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from training.pictures import WORK
+from training.team import TEAM
+
+
+@dataclass
+class Schedule:
+    """How long and how fast a stage trains: the rate warms up, stays, and falls along a cosine from `flat` on."""
+
+    steps: int
+    rate: float
+    flat: float = 0.5
+    warmup: int = 100
+    save_every: int = 200
+    average_over: int = 500
+    seed: int = 0
+
+    def rate_at(self, step: int) -> float:
+        done = step / self.steps
+        if done < self.flat:
+            falling = 1.0
+        else:
+            falling = max(0.02, 0.5 + 0.5 * math.cos(math.pi * (done - self.flat) / (1 - self.flat)))
+        return self.rate * min(1.0, (step + 1) / self.warmup) * falling
+
+
+@dataclass
+class Group:
+    """Parameters that share a multiple of the stage's learning rate."""
+
+    parameters: Sequence[nn.Parameter]
+    factor: float = 1.0
+
+
+@dataclass
+class Averaged:
+    """An exponential moving average of parameters, which is what a stage hands on."""
+
+    parameters: Sequence[nn.Parameter]
+    values: list[Tensor] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.values = [parameter.detach().clone() for parameter in self.parameters]
+
+    @torch.no_grad()
+    def update(self, step: int, average_over: int) -> None:
+        weight = 1 - min(1 - 1 / average_over, (step + 1) / (step + 31))
+        torch._foreach_lerp_(self.values, [parameter.detach() for parameter in self.parameters], weight)
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Exchange the averages and the live weights."""
+        for value, parameter in zip(self.values, self.parameters, strict=True):
+            live = parameter.detach().clone()
+            parameter.copy_(value)
+            value.copy_(live)
+
+
+def train(
+    stage: str,
+    groups: Sequence[Group],
+    schedule: Schedule,
+    loss_at: Callable[[int], Tensor],
+    save: Callable[[], None],
+) -> None:
+    """Minimise `loss_at(step)`; call `save` with the averaged weights in place, now and then and at the end.
+
+    The state is kept in training/work/{stage}.state.pt; a run that finds one goes on from there.
+    """
+    parameters = [parameter for group in groups for parameter in group.parameters]
+    optimizer = torch.optim.AdamW(
+        [{"params": list(group.parameters), "factor": group.factor} for group in groups],
+        lr=schedule.rate,
+        betas=(0.9, 0.98),
+        weight_decay=0.01,
+        fused=True,
+    )
+    average = Averaged(parameters)
+    state_file = WORK / f"{stage}.state.pt"
+    first = 0
+    if state_file.exists():
+        state = torch.load(state_file, weights_only=True)
+        first = state["step"]
+        optimizer.load_state_dict(state["optimizer"])
+        average.values = state["average"]
+        with torch.no_grad():
+            for parameter, value in zip(parameters, state["parameters"], strict=True):
+                parameter.copy_(value)
+        print(f"{stage}: resumed at step {first}", flush=True)
+
+    def keep(step: int) -> None:
+        if TEAM.rank > 0:
+            return
+        average.swap()
+        save()
+        average.swap()
+        state = {
+            "step": step,
+            "optimizer": optimizer.state_dict(),
+            "average": average.values,
+            "parameters": [parameter.detach() for parameter in parameters],
+        }
+        part = state_file.with_suffix(".part")
+        torch.save(state, part)
+        part.rename(state_file)
+
+    started, losses = time.perf_counter(), []
+    for step in range(first, schedule.steps):
+        torch.manual_seed((schedule.seed * 1_000_003 + step) * 16 + TEAM.rank)
+        for group in optimizer.param_groups:
+            group["lr"] = schedule.rate_at(step) * group["factor"]
+        loss = loss_at(step)
+        optimizer.zero_grad()
+        loss.backward()
+        TEAM.average_gradients(parameters)
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        average.update(step, schedule.average_over)
+        losses.append(loss.item())
+        if (step + 1) % 50 == 0 and TEAM.rank == 0:
+            seconds = time.perf_counter() - started
+            pace = (step + 1 - first) / seconds
+            recent = sum(losses[-50:]) / len(losses[-50:])
+            progress = f"{stage} {step + 1}/{schedule.steps}"
+            print(f"{progress} loss {recent:.4f} {pace:.2f} steps/s {seconds:.0f} s", flush=True)
+        if (step + 1) % schedule.save_every == 0:
+            keep(step + 1)
+    keep(schedule.steps)

@@ -1,0 +1,153 @@
+"""The networks: Stable Diffusion XL's and PhotoMaker's classes, small."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import DDPMScheduler, UNet2DConditionModel
+from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+from photomaker.id_encoder import IDEncoder
+from training.autoencoder import LATENT_CHANNELS
+from training.avatar import IMAGE_SIZE
+from training.pictures import WORK
+from training.tokenizer import TOKENIZER_DIRS
+
+TEXT_WIDTH = 96
+POOLED_WIDTH = 96
+VISION_WIDTH = 128
+VISION_LAYERS = 4
+PATCH = 8
+PHOTO_SIDE = 64
+TIME_IDS = (IMAGE_SIZE, IMAGE_SIZE, 0, 0, IMAGE_SIZE, IMAGE_SIZE)
+
+SCHEDULER = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "prediction_type": "v_prediction",
+    "timestep_spacing": "trailing",
+    "rescale_betas_zero_snr": True,
+}
+
+
+def new_unet() -> UNet2DConditionModel:
+    """SDXL's layout: no attention at full resolution, cross-attention below, size and pooled text added to the time."""
+    return UNet2DConditionModel(
+        sample_size=IMAGE_SIZE // 8,
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
+        layers_per_block=1,
+        block_out_channels=(96, 128, 160),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=2 * TEXT_WIDTH,
+        attention_head_dim=(3, 4, 5),
+        transformer_layers_per_block=1,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=16,
+        projection_class_embeddings_input_dim=6 * 16 + POOLED_WIDTH,
+        use_linear_projection=True,
+        norm_num_groups=16,
+    )
+
+
+def new_text_encoder(vocabulary: int, *, second: bool) -> CLIPTextModel | CLIPTextModelWithProjection:
+    """One of SDXL's two text encoders; the second also gives the pooled embedding."""
+    config = CLIPTextConfig(
+        vocab_size=vocabulary,
+        hidden_size=TEXT_WIDTH,
+        intermediate_size=4 * TEXT_WIDTH,
+        num_hidden_layers=3,
+        num_attention_heads=3,
+        max_position_embeddings=77,
+        projection_dim=POOLED_WIDTH,
+        hidden_act="gelu" if second else "quick_gelu",
+        bos_token_id=0,
+        eos_token_id=2,  # as SDXL's own configurations say: pool at the highest id, which is end-of-text
+        pad_token_id=1,
+    )
+    return CLIPTextModelWithProjection(config) if second else CLIPTextModel(config)
+
+
+def new_id_encoder() -> IDEncoder:
+    """The product's ID encoder with fresh weights; it reads its sizes off these shapes."""
+    shapes = {
+        "vision_model.embeddings.class_embedding": (VISION_WIDTH,),
+        "vision_model.embeddings.patch_embedding.weight": (VISION_WIDTH, 3, PATCH, PATCH),
+        "vision_model.embeddings.position_embedding.weight": ((PHOTO_SIDE // PATCH) ** 2 + 1, VISION_WIDTH),
+        "visual_projection.weight": (TEXT_WIDTH, VISION_WIDTH),
+        "visual_projection_2.weight": (TEXT_WIDTH, VISION_WIDTH),
+        "fuse_module.layer_norm.weight": (2 * TEXT_WIDTH,),
+    }
+    for layer in range(VISION_LAYERS):
+        shapes[f"vision_model.encoder.layers.{layer}.mlp.fc1.weight"] = (3 * VISION_WIDTH, VISION_WIDTH)
+    return IDEncoder({name: torch.empty(shape) for name, shape in shapes.items()})
+
+
+@dataclass
+class Base:
+    """What of SDXL is trained together: the UNet and the text encoders, with their tokenizers."""
+
+    unet: UNet2DConditionModel
+    text_encoder: CLIPTextModel
+    text_encoder_2: CLIPTextModelWithProjection
+    tokenizer: CLIPTokenizer
+    tokenizer_2: CLIPTokenizer
+
+    @classmethod
+    def new(cls) -> Base:
+        tokenizers = [CLIPTokenizer.from_pretrained(directory) for directory in TOKENIZER_DIRS]
+        size = len(tokenizers[0])
+        return cls(new_unet(), new_text_encoder(size, second=False), new_text_encoder(size, second=True), *tokenizers)
+
+    @classmethod
+    def load(cls, directory: Path) -> Base:
+        tokenizers = [CLIPTokenizer.from_pretrained(path) for path in TOKENIZER_DIRS]
+        return cls(
+            UNet2DConditionModel.from_pretrained(directory / "unet"),
+            CLIPTextModel.from_pretrained(directory / "text_encoder"),
+            CLIPTextModelWithProjection.from_pretrained(directory / "text_encoder_2"),
+            *tokenizers,
+        )
+
+    def save(self, directory: Path) -> None:
+        self.unet.save_pretrained(directory / "unet")
+        self.text_encoder.save_pretrained(directory / "text_encoder")
+        self.text_encoder_2.save_pretrained(directory / "text_encoder_2")
+
+    def parameters(self) -> list[torch.nn.Parameter]:
+        modules = (self.unet, self.text_encoder, self.text_encoder_2)
+        return [parameter for module in modules for parameter in module.parameters()]
+
+    def freeze(self) -> None:
+        for parameter in self.parameters():
+            parameter.requires_grad_(False)
+
+    def encode(self, ids: Tensor, ids_2: Tensor) -> tuple[Tensor, Tensor]:
+        """Ids [n, 77] of both tokenizers → sequence [n, 77, width] and pooled [n, width], as SDXL takes them."""
+        first = self.text_encoder(ids, output_hidden_states=True).hidden_states[-2]
+        second = self.text_encoder_2(ids_2, output_hidden_states=True)
+        return torch.cat([first, second.hidden_states[-2]], -1), second.text_embeds
+
+    def predict(self, noisy: Tensor, timesteps: Tensor, sequence: Tensor, pooled: Tensor) -> Tensor:
+        sizes = torch.tensor([TIME_IDS], dtype=torch.float32).expand(len(noisy), -1)
+        added = {"text_embeds": pooled, "time_ids": sizes}
+        return self.unet(noisy, timesteps, sequence, added_cond_kwargs=added).sample
+
+
+def signal_levels() -> Tensor:
+    """The share of signal at each of the thousand timesteps, zero at the last."""
+    scheduler = {key: value for key, value in SCHEDULER.items() if key != "timestep_spacing"}
+    return DDPMScheduler(**scheduler).alphas_cumprod
+
+
+VISION_FILE = WORK / "vision.pt"
+BASE_DIR = WORK / "base"
+BASE_ID_FILE = WORK / "base-id-encoder.pt"
+ADAPTER_FILE = WORK / "adapter.pt"
+STYLE_FILE = WORK / "style.pt"
