@@ -1,6 +1,6 @@
 """Everything of a request besides the networks' own passes, at the real size.
 
-    python -m benchmarks.request
+    python benchmarks/request.py
 
 An archive of 8 photos of 2 megapixels, pictures of 1024 x 1024: unpacking and decoding, finding and cropping
 faces (with the models that the tests fetch; left out where they cannot be had), CLIP's preprocessing, the
@@ -76,9 +76,9 @@ def face_finder() -> Any:
     """The face finder on the tests' models; None where they cannot be fetched."""
     try:
         from photomaker.faces import FaceFinder
-        from tests.assets import face_models
+        from tests.assets import PACK, face_root
 
-        return FaceFinder(*face_models())
+        return FaceFinder(PACK, face_root())
     except Exception as error:  # a benchmark without faces is still one
         console.print(f"without faces: {error}", style="dim")
         return None
@@ -154,6 +154,7 @@ def encoders() -> None:
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    sys.path.insert(0, str(ROOT))
     if arguments.parse_args().inside:
         breakdown()
         encoders()
@@ -162,7 +163,7 @@ def main() -> int:
     os.environ["FAL_REST_HOST"] = "rest.fal.ai"  # of the hosts that the local platform stands in for
     localfal = Path(sys.executable).with_name("localfal")
     app = f"{ROOT / 'photomaker_app.py'}::PhotoMaker"
-    inside = [sys.executable, "-m", "benchmarks.request", "--inside"]
+    inside = [sys.executable, __file__, "--inside"]
     command = [localfal, "exec", "--app", app, "--as", "fal-ai/photomaker", "--", *inside]
     return subprocess.run(command, check=False, cwd=ROOT).returncode
 

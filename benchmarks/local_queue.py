@@ -1,6 +1,6 @@
 """What the local platform costs: its queue under load, its share of a core for idle pollers, its part of a call.
 
-    python benchmarks/queue.py
+    python benchmarks/local_queue.py
 
 Starts `localfal serve` on an app that answers at once, and calls it over plain HTTP from this process. The load is
 made with a bare HTTP/1.1 client, so that what is measured is the platform and not a client library.
