@@ -80,7 +80,7 @@ def main() -> None:
             sheet.paste(made.resize((SIDE, SIDE), Image.Resampling.LANCZOS), (left, top))
             draw.text((left + SIDE / 2, top + SIDE + CAPTION / 2), caption, INK, font, anchor="mm")
     FILE.parent.mkdir(exist_ok=True)
-    sheet.save(FILE, optimize=True)
+    sheet.quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(FILE, optimize=True)
     print(FILE)
 
 
