@@ -1,6 +1,6 @@
 """How long a start takes from disk to a pipeline whose weights are all in memory, and how much memory it takes.
 
-    python benchmarks/cold_start.py [--folder FOLDER] [--repeat 3]
+    python benchmarks/cold_start.py [--folder FOLDER] [--repeat 3] [--ways WAY ...] [--caches warm cold]
 
 Makes a full-size random checkpoint in the real layout (7.7 GB; and as much three times over, prepared in each form),
 then loads it in fresh processes, with a cold and a warm page cache, side by side with `cat FILES > /dev/null`.
@@ -183,6 +183,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("out/cold_start"))
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--caches", nargs="+", choices=("warm", "cold"), default=["warm", "cold"])
     parser.add_argument("--child", nargs=2, metavar=("WAY", "CACHE"))
     arguments = parser.parse_args()
     folder = arguments.folder.resolve()
@@ -195,8 +197,9 @@ def main() -> None:
     print(f"{device}; medians of {arguments.repeat} (the authors' way: once), and the spread\n")
     print("| way | cache | seconds | `cat` of its files | ratio | peak memory, GB | of it not page cache, GB |")
     print("|---|---|---|---|---|---|---|")
-    for cache in ("warm", "cold"):
-        for way, title in reversed(WAYS.items()):
+    for cache in arguments.caches:
+        for way in reversed(arguments.ways):
+            title = WAYS[way]
             measured, cats = [], []
             for _ in range(1 if way == "authors" else arguments.repeat):  # tens of seconds: once will do
                 if cache == "warm":
