@@ -163,7 +163,7 @@ class Deployment(Table):
         height, width: Of every picture, in pixels.
         faces: "crop" finds the person and crops to the face; "off" passes photos on as they are.
         face_pack: InsightFace's model pack, by name.
-        face_root: The folder that has ``models/NAME``; None: InsightFace's own store.
+        face_root: The folder that has ``models/NAME``; None: a store in ``cache_dir``, filled by InsightFace.
         safety: "check" withholds pictures that a classifier flags; "off" returns all.
         allow_hosts: "host" or "host:port" entries that may be loopback or private addresses.
         cache_dir: Where checkpoints and prepared weights are kept; None: /data on a runner, else the user's cache.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
+from filelock import FileLock
 from PIL import Image
 
 from photomaker.archive import MAX_PHOTO_BYTES, SUPPORTED_EXTENSIONS, Photo, read_photos
@@ -24,7 +25,7 @@ from photomaker.identities import Identities, Identity
 from photomaker.images import read_image
 from photomaker.inference import accelerate, warm_up
 from photomaker.pipeline import PhotoMakerPipeline
-from photomaker.prepared import open_pipelines
+from photomaker.prepared import cache_root, open_pipelines
 from photomaker.prompts import check_text, photo_room
 from photomaker.styles import DEFAULT_STYLE, styled
 
@@ -223,9 +224,15 @@ class Service:
 
 
 def face_finder(deployment: Deployment) -> "FaceFinder":
+    """InsightFace with the deployment's model pack; runners share one store, and one of them fills it."""
     from photomaker.faces import FaceFinder  # a deployment without faces starts without InsightFace
 
-    return FaceFinder(deployment.face_pack, deployment.face_root)
+    if deployment.face_root is not None:
+        return FaceFinder(deployment.face_pack, deployment.face_root)
+    store = cache_root(deployment) / "faces"
+    store.mkdir(parents=True, exist_ok=True)
+    with FileLock(store / ".lock"):
+        return FaceFinder(deployment.face_pack, store)
 
 
 def safety_checker() -> "SafetyChecker":
