@@ -81,9 +81,7 @@ def test_what_is_left_out_has_a_default(file: Path) -> None:
             id="pipeline",
         ),
         pytest.param(str(TINY / "base"), "", "pipelines.photomaker.base: String should have", id="empty base"),
-        pytest.param(
-            str(TINY / "base"), "package:bass", "pipelines.photomaker.base: there is no ", id="package"
-        ),
+        pytest.param(str(TINY / "base"), "package:bass", "pipelines.photomaker.base: there is no ", id="package"),
         pytest.param("golden/base", "golden/bass", "pipelines.photomaker.base: there is no ", id="no base"),
         pytest.param("photomaker-v1", "photomaker-v9", "pipelines.photomaker.adapter: there is no ", id="no adapter"),
         pytest.param("photomaker-v2", "other", "pipelines.photomaker.loras.0.path: there is no ", id="no LoRA"),
