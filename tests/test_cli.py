@@ -1,0 +1,76 @@
+"""The command line, as typed."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from photomaker.cli import app
+from tests.archives import PHOTOS, photos
+
+HERE = Path(__file__).parent
+GENERATE = ["generate", "--deployment", str(HERE / "deployment.toml"), "--num-inference-steps", "20"]
+PROMPT = ["--prompt", "a man img"]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, list(arguments))
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, " ".join(result.output.split())
+
+
+@pytest.mark.parametrize("form", ["photos", "folder", "archive"])
+def test_photos_in_every_form_make_the_same_pictures(form: str, tmp_path: Path) -> None:
+    (tmp_path / "photos.zip").write_bytes(photos(len(PHOTOS)))
+    sources = {
+        "photos": [str(photo) for photo in PHOTOS],
+        "folder": [str(PHOTOS[0].parent)],
+        "archive": [str(tmp_path / "photos.zip")],
+    }[form]
+    options = ["--num-images", "2", "--seed", "5", "-o", str(tmp_path / "out")]
+    code, output = run(*GENERATE, *sources, *PROMPT, *options)
+    assert code == 0, output
+    saved = sorted((tmp_path / "out").iterdir())
+    assert [path.name for path in saved] == ["5-0.png", "5-1.png"]
+    with Image.open(saved[0]) as picture:
+        assert picture.size == (64, 64)
+    assert "--seed 5" in output
+
+
+def test_an_initial_image_and_a_style(tmp_path: Path) -> None:
+    options = ["--initial-image", str(HERE / "golden" / "initial.png"), "--style", "Line art", "-o", str(tmp_path)]
+    code, output = run(*GENERATE, str(PHOTOS[0]), *PROMPT, *options)
+    assert code == 0, output
+    assert len(list(tmp_path.glob("*.png"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        ([str(PHOTOS[0]), "--prompt", "a man"], "no trigger word"),
+        ([str(HERE / "endpoint.md"), *PROMPT], "image_archive_url"),
+        ([str(HERE / "missing.zip"), *PROMPT], "missing.zip"),
+        ([str(PHOTOS[0]), *PROMPT, "--style", "Baroque"], "Neonpunk"),
+        ([str(PHOTOS[0]), *PROMPT, "--num-images", "5"], "less than or equal to 4"),
+        ([str(PHOTOS[0]), *PROMPT, "--base-pipeline", "sdxl"], "photomaker-style"),
+        ([str(PHOTOS[0]), *PROMPT, "--deployment", str(HERE / "endpoint.md")], "not a TOML file"),
+    ],
+)
+def test_what_cannot_work_is_said_in_a_line(arguments: list[str], hint: str, tmp_path: Path) -> None:
+    code, output = run(*GENERATE, *arguments, "-o", str(tmp_path))
+    assert code in (1, 2)
+    assert hint in output
+    assert "Traceback" not in output
+
+
+def test_fetch_prepares_a_deployment(tmp_path: Path) -> None:
+    code, output = run("fetch", "--deployment", str(HERE / "deployment.toml"))
+    assert code == 0, output
+    assert "Every checkpoint" in output
+    assert any((tmp_path / "cache").rglob("*.flashpack"))
