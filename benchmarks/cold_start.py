@@ -7,16 +7,12 @@ then loads it in fresh processes, with a cold and a warm page cache, side by sid
 Cold needs root (/proc/sys/vm/drop_caches); elsewhere the kernel is asked to drop the files (posix_fadvise).
 """
 
-import sys
-
-if __name__ == "__main__":
-    sys.path.append(sys.path.pop(0))  # this folder last: `queue` is the standard library's
-
 import argparse
 import json
 import os
 import statistics
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any

@@ -7,11 +7,6 @@ turns in one process, so that a busy or throttling machine slows all alike; firs
 The deployment's picture costs what stock diffusers' does not do: photos through the ID encoder, a second prompt.
 """
 
-import sys
-
-if __name__ == "__main__":
-    sys.path.append(sys.path.pop(0))  # this folder last: `queue` is the standard library's
-
 import argparse
 import copy
 import os

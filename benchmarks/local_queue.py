@@ -6,16 +6,12 @@ Starts `localfal serve` on an app that answers at once, and calls it over plain 
 made with a bare HTTP/1.1 client, so that what is measured is the platform and not a client library.
 """
 
-import sys
-
-if __name__ == "__main__":
-    del sys.path[0]  # this folder: for everybody else, `queue` is the standard library's
-
 import asyncio
 import json
 import os
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable

@@ -6,11 +6,6 @@ Text-to-image on the tests' small checkpoint, at a size where a pass of the UNet
 networks are timed inside the very same requests, by hooks around each, so that a busy machine slows both alike.
 """
 
-import sys
-
-if __name__ == "__main__":
-    sys.path.append(sys.path.pop(0))  # this folder last: `queue` is the standard library's
-
 import argparse
 import statistics
 import time
