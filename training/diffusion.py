@@ -18,8 +18,8 @@ from training.pictures import PICTURES_EACH, TOTAL, describe, load_pictures
 from training.team import TEAM
 
 BATCH = 24
-BASE_SCHEDULE = Schedule(steps=1780, rate=1.2e-3, flat=0.68, warmup=100, save_every=150, average_over=300, seed=2)
-ADAPTER_SCHEDULE = Schedule(steps=150, rate=8e-4, flat=0.4, warmup=20, average_over=50, seed=3)
+BASE_SCHEDULE = Schedule(steps=2780, rate=1.2e-3, flat=0.68, warmup=100, save_every=150, average_over=300, seed=2)
+ADAPTER_SCHEDULE = Schedule(steps=500, rate=8e-4, flat=0.4, warmup=20, average_over=50, seed=3)
 STYLE_SCHEDULE = Schedule(steps=90, rate=2e-3, flat=0.4, warmup=10, average_over=20, seed=4)
 ADAPTER_RANK, STYLE_RANK = 16, 8
 ATTENTION = ["to_k", "to_q", "to_v", "to_out.0"]
