@@ -47,9 +47,9 @@ class RunnerConnection:
         try:
             reader = await self._write(protocol, method, target, headers, body)
             events = _events(protocol, reader)
-            head = await anext(events)
+            head = await anext(events, None)  # None: the runner went away without an answer
             while isinstance(head, h11.InformationalResponse):
-                head = await anext(events)
+                head = await anext(events, None)
             if not isinstance(head, h11.Response):
                 raise RunnerLostError
             yield RunnerResponse(head.status_code, _joined(head), _chunks(events))
