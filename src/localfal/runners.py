@@ -41,6 +41,7 @@ class Runner:
         self.last_lines: deque[str] = deque(maxlen=30)
         self.exited = asyncio.Event()
         self.doomed = False
+        self.worked = False
         self.request_log: Callable[[str], None] | None = None
         self._on_line = on_line
         self._rest = b""
@@ -116,6 +117,7 @@ class Runner:
     def begin(self, log: Callable[[str], None] | None) -> None:
         """From now on the lines belong to a request."""
         self.read_output()
+        self.worked = True
         self.request_log = log
 
     def end(self) -> None:
@@ -206,8 +208,9 @@ class Fleet:
                 self._on_ready(runner)
                 await runner.exited.wait()
                 self._on_gone(runner)
-                # One that worked for a while and was killed is replaced at once.
-                failures = 0 if time.monotonic() - started > 1.0 else failures + 1
+                # Lost at work (each request may take only so many along) or after a long life: replaced at once.
+                lived = time.monotonic() - started
+                failures = 0 if runner.worked or lived > MAX_BACKOFF_SECONDS else failures + 1
             if failures:
                 await asyncio.sleep(min(MAX_BACKOFF_SECONDS, 0.25 * 2**failures))
 

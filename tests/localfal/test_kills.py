@@ -89,7 +89,7 @@ def test_a_killed_gateway_takes_its_runners_along(own: Served, client: httpx.Cli
 def test_a_request_that_kills_every_runner_ends(own: Served, client: httpx.Client, tmp_path: Path) -> None:
     journal = tmp_path / "journal"
     request_id = own.submit(client, prompt="poison", fail="die", journal=str(journal))
-    response = own.result(client, request_id, seconds=400)
+    response = own.result(client, request_id, seconds=120)
     assert (response.status_code, response.json()["error_type"]) == (503, "runner_disconnected")
     assert len(runs(journal)) == 10
     assert own.result(client, own.submit(client, prompt="next")).status_code == 200
