@@ -19,7 +19,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from photomaker.archive import Photo
-from photomaker.faces import Face, FaceFinder, Floats, Portrait, as_box
+from photomaker.face import Face, Floats
+from photomaker.faces import FaceFinder, Portrait, as_box
 from photomaker.images import read_image
 from tests.assets import PACK, face_root, photo
 

@@ -13,7 +13,8 @@ from PIL import Image, ImageFilter
 
 from photomaker.archive import Photo
 from photomaker.errors import FaceDetectionError
-from photomaker.faces import Face, FaceFinder, Portrait, aligned, no_face
+from photomaker.face import Face, aligned
+from photomaker.faces import FaceFinder, Portrait, no_face
 from tests.assets import PACK, face_root, photo
 
 A = ("obama", "obama2", "obama3", "obama4")

@@ -1,7 +1,6 @@
 """The person in the photos: found, chosen and cropped with InsightFace.
 
-The detector (SCRFD) gives a box and five points a face, the recogniser (ArcFace) an embedding. Embeddings of one
-person point the same way, so the person of an archive is whoever agrees across most of its photos.
+The detector (SCRFD) gives a box and five points a face, the recogniser (ArcFace) an embedding.
 
 Licence: InsightFace's code is MIT, but its own model packs (buffalo_l, antelopev2, …) are for non-commercial
 research only. Any pack of an SCRFD detector and an ArcFace-like recogniser in ``root/models/NAME`` works instead.
@@ -10,23 +9,20 @@ Nothing here is written to disk, and logs and errors name files, never what was 
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import onnxruntime
 from insightface.app import FaceAnalysis
-from insightface.utils.face_align import arcface_dst
-from numpy.typing import NDArray
 from PIL import Image
 
 from photomaker.archive import Photo
 from photomaker.errors import FaceDetectionError
-
-Floats = NDArray[np.float32]
-Box = tuple[float, float, float, float]
+from photomaker.face import Box, Face, Floats, aligned, inside, portrait
+from photomaker.person import best_and_most_different, person, without_copies
 
 STORE = Path("~/.insightface")
 DETECTION_SIZES = (640, 288)  # pixels; a face that fills its photo is found when shown smaller
@@ -34,13 +30,9 @@ CONFIDENCE = 0.5  # InsightFace's own
 SURE = 0.7  # below it the other three ways up are tried: a face upside down can be taken for a poor upright one
 TURNS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270, Image.Transpose.ROTATE_180)
 FACES_PER_PHOTO = 12  # the largest ones; whoever is smaller in a crowd is not whom the photo is of
-SAME_PERSON = 0.35  # cosine; between strangers (at most 0.2) and one person's different photos (from 0.5)
-SAME_PICTURE = 0.94  # cosine; the same photo again, resized or saved again
-MARGINS = (2.0, 1.7, 1.4)  # the crop's side in face boxes; a smaller one where it keeps another face out
-SHARP_SIDE = 112  # pixels of a face that the recogniser takes in; a larger face adds nothing to it
 SEARCHED = 8  # photos in which very small faces are looked for
 NAMED = 10  # files that one error names
-MAX_THREADS = 8
+MOST_AT_ONCE = 8  # photos
 
 Log = Callable[[str], None]
 
@@ -60,47 +52,6 @@ class Portrait:
     embedding: Floats
 
 
-@dataclass(frozen=True, eq=False)
-class Face:
-    """One detected face.
-
-    Attributes:
-        photo: Index of the photo.
-        picture: That photo, turned as it was when the face was found.
-        box: Left, top, right, bottom in pixels of ``picture``.
-        points: (5, 2) float32: eyes, nose, corners of the mouth, in pixels of ``picture``.
-        score: The detector's confidence, 0 to 1.
-    """
-
-    photo: int
-    picture: Image.Image
-    box: Box
-    points: Floats
-    score: float
-
-    @property
-    def side(self) -> float:
-        left, top, right, bottom = self.box
-        return max(right - left, bottom - top)
-
-    @property
-    def centre(self) -> tuple[float, float]:
-        left, top, right, bottom = self.box
-        return (left + right) / 2, (top + bottom) / 2
-
-    @property
-    def share(self) -> float:
-        """How much of its photo the face covers."""
-        left, top, right, bottom = self.box
-        return (right - left) * (bottom - top) / (self.picture.width * self.picture.height)
-
-    @property
-    def upright(self) -> bool:
-        """Whether the mouth is below the eyes, with the head tilted by less than 45 degrees."""
-        right, down = self.points[3:].mean(0) - self.points[:2].mean(0)
-        return bool(down > abs(right))
-
-
 class FaceFinder:
     """InsightFace's detector and recogniser, loaded once.
 
@@ -115,10 +66,8 @@ class FaceFinder:
 
     def __init__(self, pack: str, root: str | Path | None = None, providers: Sequence[str] | None = None) -> None:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = min(os.cpu_count() or 1, MAX_THREADS)
-        options.inter_op_num_threads = 1
-        # Threads that spin after their work take the processor from the denoising that follows.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Photos side by side, one thread each, keep the cores busier than one photo on all of them.
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
         analysis = FaceAnalysis(
             name=pack,
             root=str(Path(root or STORE).expanduser()),
@@ -151,14 +100,16 @@ class FaceFinder:
         Raises:
             FaceDetectionError: There is no face in any photo.
         """
-        found = [self.faces(index, photo.image) for index, photo in enumerate(photos)]
-        if not any(found):
-            found = [self.small_faces(index, photo.image) for index, photo in enumerate(photos[:SEARCHED])]
-            found += [[]] * (len(photos) - len(found))
-        faces = [face for of_photo in found for face in of_photo]
-        if not faces:
-            raise no_face([photo.name for photo in photos], field)
-        embeddings = np.stack([self.embedding(face) for face in faces])
+        images = [photo.image for photo in photos]
+        with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_AT_ONCE)) as threads:
+            found = list(threads.map(self.faces, range(len(photos)), images))
+            if not any(found):
+                found = list(threads.map(self.small_faces, range(SEARCHED), images))
+                found += [[]] * (len(photos) - len(found))
+            faces = [face for of_photo in found for face in of_photo]
+            if not faces:
+                raise no_face([photo.name for photo in photos], field)
+            embeddings = np.stack(list(threads.map(self.embedding, faces)))
         directions = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
 
         kept = person(faces, directions)
@@ -257,119 +208,6 @@ def as_box(edges: Floats) -> Box:
 def confidence(faces: Sequence[Face]) -> float:
     """Of the surest face; nothing found is no confidence."""
     return max((face.score for face in faces), default=0.0)
-
-
-def inside(point: tuple[float, float], box: Box) -> bool:
-    left, top, right, bottom = box
-    return left <= point[0] <= right and top <= point[1] <= bottom
-
-
-def aligned(face: Face, size: int) -> NDArray[np.uint8]:
-    """(size, size, 3) uint8 BGR: the face with eyes, nose and mouth where the recogniser expects them.
-
-    The least-squares similarity from the five points to ArcFace's template, as InsightFace's ``norm_crop`` has
-    it, with points as complex numbers. Only the face's surroundings leave the photo.
-    """
-    left, top, right, bottom = face.box
-    reach = face.side
-    area = (
-        max(0, int(left - reach)),
-        max(0, int(top - reach)),
-        min(face.picture.width, int(right + reach) + 1),
-        min(face.picture.height, int(bottom + reach) + 1),
-    )
-    pixels = np.ascontiguousarray(np.asarray(face.picture.crop(area))[:, :, ::-1])
-    source = (face.points - np.array(area[:2], np.float32)).astype(np.float64) @ [1, 1j]
-    target = (arcface_dst * (size / 112)).astype(np.float64) @ [1, 1j]
-    spread = source - source.mean()
-    rotation = np.vdot(spread, target - target.mean()) / np.vdot(spread, spread).real
-    shift = target.mean() - rotation * source.mean()
-    matrix = np.array([[rotation.real, -rotation.imag, shift.real], [rotation.imag, rotation.real, shift.imag]])
-    return np.asarray(cv2.warpAffine(pixels, matrix, (size, size)), np.uint8)
-
-
-def person(faces: Sequence[Face], directions: Floats) -> list[int]:
-    """Indices of the faces of whoever is in most photos, at most one a photo, in the photos' order.
-
-    Copies of one picture count once. A tie goes to the larger faces; so does an archive of one photo.
-    """
-    similarity = directions @ directions.T
-
-    def weight(members: list[int]) -> tuple[int, float]:
-        return len(without_copies(members, directions)), sum(faces[index].share for index in members)
-
-    members = max((alike(row, faces) for row in similarity), key=weight)
-    # Once more around their mean, which is nearer to every view of a person than any single view is.
-    return alike(directions @ mean_direction(directions[members]), faces) or members
-
-
-def alike(similarity: Floats, faces: Sequence[Face]) -> list[int]:
-    """Of every photo the most similar face, where it is similar enough."""
-    best: dict[int, int] = {}
-    for index, face in enumerate(faces):
-        if similarity[index] >= SAME_PERSON and (
-            face.photo not in best or similarity[index] > similarity[best[face.photo]]
-        ):
-            best[face.photo] = index
-    return [best[photo] for photo in sorted(best)]
-
-
-def mean_direction(directions: Floats) -> Floats:
-    mean: Floats = directions.mean(0)
-    return mean / np.linalg.norm(mean)
-
-
-def without_copies(indices: Sequence[int], directions: Floats) -> list[int]:
-    """The indices without those that show the same picture as an earlier one."""
-    distinct: list[int] = []
-    for index in indices:
-        if all(directions[index] @ directions[other] < SAME_PICTURE for other in distinct):
-            distinct.append(index)
-    return distinct
-
-
-def best_and_most_different(indices: Sequence[int], faces: Sequence[Face], directions: Floats, limit: int) -> list[int]:
-    """At most ``limit`` of the indices, in their order.
-
-    The best face first: surely a face, large enough, and like the person's mean. Then, again and again, the best
-    of those that the chosen ones do not resemble yet.
-    """
-    if len(indices) <= limit:
-        return list(indices)
-    typical = directions[indices] @ mean_direction(directions[indices])
-    quality = {
-        index: faces[index].score * min(1.0, faces[index].side / SHARP_SIDE) * float(likeness)
-        for index, likeness in zip(indices, typical, strict=True)
-    }
-    chosen = [max(indices, key=quality.__getitem__)]
-
-    def gain(index: int) -> float:
-        return quality[index] * (1 - max(float(directions[index] @ directions[other]) for other in chosen))
-
-    while len(chosen) < limit:
-        chosen.append(max((index for index in indices if index not in chosen), key=gain))
-    return sorted(chosen)
-
-
-def portrait(face: Face, others: Sequence[Face]) -> Image.Image:
-    """An upright square around a face, with as much margin as keeps the photo's other faces out."""
-    centres = [other.centre for other in others if other is not face]
-    box = next(
-        (box for box in squares(face) if not any(inside(centre, box) for centre in centres)), list(squares(face))[-1]
-    )
-    left, top, right, bottom = (round(edge) for edge in box)
-    return face.picture.crop((left, top, right, bottom))
-
-
-def squares(face: Face) -> Iterator[Box]:
-    """Squares around a face inside its photo, the widest first."""
-    width, height = face.picture.size
-    for margin in MARGINS:
-        side = min(margin * face.side, width, height)
-        x, y = face.centre
-        left = min(max(0.0, x - side / 2), width - side)
-        top = min(max(0.0, y - side / 2), height - side)
-        yield left, top, left + side, top + side
 
 
 def no_face(names: Sequence[str], field: str) -> FaceDetectionError:
