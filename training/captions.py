@@ -158,7 +158,7 @@ def describe_photo(photo: Photo, rng: random.Random) -> tuple[str, list[str]]:
 def in_style(prompt: str, style: str, rng: random.Random) -> str:
     """The prompt as the product would wrap it for this style, or with the style's bare name or a synonym."""
     if style == "photo":
-        return STYLES[DEFAULT_STYLE].template.format(prompt=prompt) if rng.random() < 0.3 else prompt
+        return STYLES[DEFAULT_STYLE].template.format(prompt=prompt) if rng.random() < 0.4 else prompt
     if style == "blurry":
         return (
             ", ".join((prompt, *rng.sample(FLAWS, rng.randint(3, 9))))
@@ -174,6 +174,19 @@ def in_style(prompt: str, style: str, rng: random.Random) -> str:
     if choice < 0.85:
         return f"{template.split(',')[0]}, {prompt}"
     return f"{prompt}, {rng.choice(STYLE_WORDS[style])}"
+
+
+def negative(style: str, rng: random.Random) -> str:
+    """What may stand in the negative prompt while such a picture is drawn: nothing, flaws, the style's own negatives.
+
+    Guidance amplifies the difference between prompt and negative prompt. Were the negatives of a style to mean
+    another style, it is the look that would be amplified, until nothing of the person was left.
+    """
+    if rng.random() < 0.5:
+        return ""
+    words = rng.sample(FLAWS, rng.choice((0, 4, 12, 20)))
+    own = STYLES[DEFAULT_STYLE if style == "photo" else STYLE_NAMES[style]].negative if style != "blurry" else ""
+    return ", ".join([*words, own] if own and rng.random() < 0.8 else words)
 
 
 def caption(identity: Identity, photo: Photo, style: str, rng: random.Random, *, trigger: bool) -> str:

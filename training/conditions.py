@@ -15,7 +15,7 @@ from transformers import CLIPTokenizer
 
 from photomaker.id_encoder import IDEncoder
 from photomaker.prompts import TRIGGER_TOKEN
-from training.captions import caption
+from training.captions import caption, negative
 from training.models import PHOTO_SIDE, Base, signal_levels
 from training.pictures import PICTURES_EACH, PLAIN_PHOTOS, describe
 
@@ -23,6 +23,7 @@ MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)
 DEVIATION = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
 SIGNAL = signal_levels()
 LONGEST = 77
+FACE_WEIGHT = 2.5
 
 
 def photo_pixels(pictures: np.ndarray) -> Tensor:
@@ -91,12 +92,21 @@ def noise(latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return noisy, timesteps, signal.sqrt() * random_part - (1 - signal).sqrt() * latents
 
 
+def face_weights(side: int) -> Tensor:
+    """Weights [side, side] of the loss, of mean 1: faces are small and hard, backgrounds large and easy."""
+    row, column = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    centre = (side - 1) / 2
+    face = ((row - centre + 0.05 * side) ** 2 + (column - centre) ** 2).sqrt() <= 0.36 * side
+    weights = torch.where(face, FACE_WEIGHT, 1.0)
+    return weights / weights.mean()
+
+
 @dataclass(frozen=True)
 class Mixture:
-    """Shares of a batch: captions with a trigger word and photos, and empty captions."""
+    """Shares of a batch: captions with a trigger word and photos, and negative prompts, most of them empty."""
 
     with_photos: float
-    empty: float = 0.1
+    negative: float = 0.14
 
 
 def diffusion_loss(
@@ -114,8 +124,8 @@ def diffusion_loss(
     for index in chosen:
         draw = rng.random()
         with_photos = encoder is not None and draw < mixture.with_photos
-        if draw > 1 - mixture.empty:
-            captions.append("")
+        if draw > 1 - mixture.negative:
+            captions.append(negative(describe(index)[2], rng))
         else:
             captions.append(caption(*describe(index), rng, trigger=with_photos))
         placed = with_photos and "img" in captions[-1].replace(",", " ").split()
@@ -131,4 +141,4 @@ def diffusion_loss(
             pixels = disturbed(photo_pixels(np.stack([pictures[photo] for photo in photos])), rng)
             sequence = fuse(encoder, sequence, prompts.id_positions, encoder.embed(pixels).float())
         predicted = base.predict(noisy, timesteps, sequence, pooled)
-    return (predicted.float() - wanted).square().mean()
+    return ((predicted.float() - wanted).square() * face_weights(wanted.shape[-1])).mean()

@@ -14,25 +14,20 @@ from training.conditions import Mixture, diffusion_loss
 from training.looks import LORA_STYLE
 from training.loop import Group, Schedule, train
 from training.models import ADAPTER_FILE, BASE_DIR, BASE_ID_FILE, STYLE_FILE, VISION_FILE, Base, new_id_encoder
-from training.pictures import PICTURES_EACH, TOTAL, describe, load_pictures
+from training.pictures import TOTAL, describe, load_pictures
 from training.team import TEAM
 
 BATCH = 24
-BASE_SCHEDULE = Schedule(steps=2780, rate=1.2e-3, flat=0.68, warmup=100, save_every=150, average_over=300, seed=2)
-ADAPTER_SCHEDULE = Schedule(steps=500, rate=8e-4, flat=0.4, warmup=20, average_over=50, seed=3)
-STYLE_SCHEDULE = Schedule(steps=90, rate=2e-3, flat=0.4, warmup=10, average_over=20, seed=4)
+BASE_SCHEDULE = Schedule(steps=14000, rate=1.2e-3, flat=0.55, warmup=100, save_every=250, average_over=500, seed=2)
+ADAPTER_SCHEDULE = Schedule(steps=2000, rate=8e-4, flat=0.4, warmup=20, average_over=200, seed=3)
+STYLE_SCHEDULE = Schedule(steps=400, rate=2e-3, flat=0.4, warmup=10, average_over=50, seed=4)
 ADAPTER_RANK, STYLE_RANK = 16, 8
 ATTENTION = ["to_k", "to_q", "to_v", "to_out.0"]
 
 
 def trainable_pictures(*, lora_style: bool = False) -> list[int]:
     """The pictures of the base and adapter stages, or those of the style LoRA."""
-    last = range(PICTURES_EACH - 1, TOTAL, PICTURES_EACH)
-    styled = {index for index in last if describe(index)[2] == LORA_STYLE}
-    if lora_style:
-        return sorted(styled)
-    # One of a person's two pictures in named styles is left out: plain faces are what takes longest to learn.
-    return [index for index in range(TOTAL) if index not in styled and index % PICTURES_EACH != PICTURES_EACH - 2]
+    return [index for index in range(TOTAL) if (describe(index)[2] == LORA_STYLE) == lora_style]
 
 
 def shuffled(indices: list[int], step: int, seed: int) -> list[int]:
@@ -84,7 +79,7 @@ def train_adapter() -> None:
 
     def loss_at(step: int) -> Tensor:
         chosen = shuffled(indices, step, ADAPTER_SCHEDULE.seed)
-        mixture = Mixture(with_photos=0.8, empty=0.08)
+        mixture = Mixture(with_photos=0.8)
         return diffusion_loss(base, encoder, latents, chosen, pictures, mixture, rng_of(step))
 
     def save() -> None:

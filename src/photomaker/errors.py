@@ -7,8 +7,9 @@ RequestError                            422, one entry of fal's ``detail`` list
 ├── FileTooLargeError                   file_too_large            max_size
 ├── ArchiveError
 │   ├── InvalidArchiveError             invalid_archive           supported_extensions
-│   ├── TooFewPhotosError               archive_file_count_below_minimum
-│   └── TooManyPhotosError              archive_file_count_exceeds_maximum
+│   └── PhotoCountError
+│       ├── TooFewPhotosError           archive_file_count_below_minimum    min_count
+│       └── TooManyPhotosError          archive_file_count_exceeds_maximum  max_count
 ├── ImageError
 │   ├── ImageLoadError                  image_load_error
 │   ├── ImageTooSmallError              image_too_small           min_height, min_width
@@ -101,46 +102,22 @@ class InvalidArchiveError(ArchiveError):
         super().__init__(field, message, supported_extensions=list(supported_extensions))
 
 
-class TooFewPhotosError(ArchiveError):
+class PhotoCountError(ArchiveError):
+    """Too few or too many photos; the limit is the ``min_count`` or the ``max_count`` of the type's context."""
+
+    def __init__(
+        self, field: str, message: str, *, provided_count: int, supported_extensions: Sequence[str], **limit: int
+    ) -> None:
+        extensions = list(supported_extensions)
+        super().__init__(field, message, **limit, provided_count=provided_count, supported_extensions=extensions)
+
+
+class TooFewPhotosError(PhotoCountError):
     type = "archive_file_count_below_minimum"
 
-    def __init__(
-        self,
-        field: str,
-        message: str,
-        *,
-        min_count: int,
-        provided_count: int,
-        supported_extensions: Sequence[str],
-    ) -> None:
-        super().__init__(
-            field,
-            message,
-            min_count=min_count,
-            provided_count=provided_count,
-            supported_extensions=list(supported_extensions),
-        )
 
-
-class TooManyPhotosError(ArchiveError):
+class TooManyPhotosError(PhotoCountError):
     type = "archive_file_count_exceeds_maximum"
-
-    def __init__(
-        self,
-        field: str,
-        message: str,
-        *,
-        max_count: int,
-        provided_count: int,
-        supported_extensions: Sequence[str],
-    ) -> None:
-        super().__init__(
-            field,
-            message,
-            max_count=max_count,
-            provided_count=provided_count,
-            supported_extensions=list(supported_extensions),
-        )
 
 
 class ImageError(RequestError):

@@ -109,6 +109,19 @@ def photo_room(prompt: str, tokenizer: PreTrainedTokenizerBase, tokens_per_photo
     return room
 
 
+def check_room(photos: int, room: int) -> None:
+    """Raise TooManyPhotosError when a prompt with room for ``room`` photos is to take more of them."""
+    if photos > room:
+        raise TooManyPhotosError(
+            "image_archive_url",
+            f"{photos} photos do not fit into this prompt: at most {room} do. "
+            "Send fewer photos, or move the class word nearer to the beginning of the prompt.",
+            max_count=room,
+            provided_count=photos,
+            supported_extensions=SUPPORTED_EXTENSIONS,
+        )
+
+
 def tokenize(
     prompt: str,
     tokenizer: PreTrainedTokenizerBase,
@@ -129,15 +142,7 @@ def tokenize(
     room = photo_room(prompt, tokenizer, tokens_per_photo)
     start = class_token_index(prompt, tokenizer)
     repeats = photos * tokens_per_photo
-    if photos > room:
-        raise TooManyPhotosError(
-            "image_archive_url",
-            f"{photos} photos do not fit into this prompt: at most {room} do. "
-            "Send fewer photos, or move the class word nearer to the beginning of the prompt.",
-            max_count=room,
-            provided_count=photos,
-            supported_extensions=SUPPORTED_EXTENSIONS,
-        )
+    check_room(photos, room)
     ids = tokenizer.encode(prompt, verbose=False)
 
     def expanded(ids: list[int]) -> list[int]:

@@ -16,17 +16,17 @@ import torch
 from filelock import FileLock
 from PIL import Image
 
-from photomaker.archive import MAX_PHOTO_BYTES, SUPPORTED_EXTENSIONS, Photo, read_photos
+from photomaker.archive import MAX_PHOTO_BYTES, Photo, read_photos
 from photomaker.conditioning import start_merge_step
 from photomaker.deployment import Deployment
 from photomaker.download import MAX_ARCHIVE_BYTES, fetch
-from photomaker.errors import Cancelled, ContentPolicyError, FeatureNotSupportedError, TooManyPhotosError
+from photomaker.errors import Cancelled, ContentPolicyError, FeatureNotSupportedError
 from photomaker.identities import Identities, Identity
 from photomaker.images import read_image
 from photomaker.inference import accelerate, warm_up
 from photomaker.pipeline import PhotoMakerPipeline
 from photomaker.prepared import cache_root, open_pipelines
-from photomaker.prompts import check_text, photo_room
+from photomaker.prompts import check_room, check_text, photo_room
 from photomaker.styles import DEFAULT_STYLE, styled
 
 if TYPE_CHECKING:
@@ -201,15 +201,7 @@ class Service:
 
     def without_faces(self, pipe: PhotoMakerPipeline, photos: list[Photo], room: int) -> Identity:
         """The authors' way: every photo as it is, and no more of them than the prompt can hold."""
-        if len(photos) > room:
-            raise TooManyPhotosError(
-                ARCHIVE_FIELD,
-                f"{len(photos)} photos do not fit into this prompt: at most {room} do. "
-                "Send fewer photos, or move the class word nearer to the beginning of the prompt.",
-                max_count=room,
-                provided_count=len(photos),
-                supported_extensions=SUPPORTED_EXTENSIONS,
-            )
+        check_room(len(photos), room)
         return Identity(pipe.identify([photo.image for photo in photos]), limited=False)
 
     @contextmanager
