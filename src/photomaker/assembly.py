@@ -1,6 +1,9 @@
 """Prepared networks become pipelines: one thread reads and checks files while this one builds the empty modules."""
 
+import gc
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -34,7 +37,7 @@ def assemble(store: Store, recipes: dict[str, Recipe], device: torch.device) -> 
     entries = {
         (name, part): store.entry(part, recipe.keys[part]) for name, recipe in recipes.items() for part in NETWORKS
     }
-    with ThreadPoolExecutor(1, "weights") as reader:
+    with collector_at_rest(), ThreadPoolExecutor(1, "weights") as reader:
         reads: dict[str, Future[Tensors]] = {}
         for (name, part), entry in entries.items():
             if entry.file not in reads:
@@ -58,6 +61,21 @@ def assemble(store: Store, recipes: dict[str, Recipe], device: torch.device) -> 
         name: frames[name].pipeline({part: modules[entries[name, part].file] for part in NETWORKS}, recipe)
         for name, recipe in recipes.items()
     }
+
+
+@contextmanager
+def collector_at_rest() -> Iterator[None]:
+    """Without garbage collection: vocabularies and modules are a million new objects, and none of them garbage.
+
+    The collector would look through all of them again and again, for longer than everything else here takes.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 class Frame:
