@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from photomaker import archive, images
+from photomaker import archive, containers, images
 from photomaker.archive import MAX_PHOTO_SIDE, MAX_PHOTOS, read_image, read_photos
 from photomaker.errors import (
     FileTooLargeError,
@@ -85,7 +85,7 @@ CONTAINERS = {
     "tar.gz": lambda files: tarred(files, "w:gz"),
     "tar.bz2": lambda files: tarred(files, "w:bz2"),
 }
-containers = pytest.mark.parametrize("contain", CONTAINERS.values(), ids=CONTAINERS)
+in_every_container = pytest.mark.parametrize("contain", CONTAINERS.values(), ids=CONTAINERS)
 
 
 def names(data: bytes) -> list[str]:
@@ -101,7 +101,7 @@ def close(image: Image.Image, at: tuple[int, int], color: tuple[int, int, int]) 
 # Containers
 
 
-@containers
+@in_every_container
 def test_photos_come_in_natural_order_from_any_container(contain):
     lines: list[str] = []
     data = contain(
@@ -123,7 +123,7 @@ def test_photos_come_in_natural_order_from_any_container(contain):
     assert lines == ["skipped: photos/notes.txt is not an image in a supported format."]
 
 
-@containers
+@in_every_container
 def test_long_and_foreign_names(contain):
     name = "Föhr/" + "ferien-" * 12 + "日本.jpg"
     if contain is CONTAINERS["ustar"]:
@@ -170,7 +170,7 @@ def test_thirty_photos_are_fine_and_the_count_is_bounded():
     assert caught.value.context["max_count"] == MAX_PHOTOS
 
 
-@containers
+@in_every_container
 def test_an_archive_without_photos(contain):
     for files in ([], [("notes.txt", b"hello")], [("__MACOSX/._a.jpg", picture())]):
         with pytest.raises(TooFewPhotosError) as caught:
@@ -220,7 +220,7 @@ def test_an_encrypted_zip_asks_for_one_without_a_password():
         read_photos(bytes(data))
 
 
-@containers
+@in_every_container
 def test_an_archive_cut_short(contain):
     data = contain([("a.jpg", picture(size=(640, 480))), ("b.jpg", picture(size=(640, 480)))])
     with pytest.raises(InvalidArchiveError):
@@ -242,9 +242,9 @@ def test_only_unusable_photos_say_what_is_wrong_with_the_first():
         read_photos(zipped([("cut.jpg", picture()[:400])]))
 
 
-@containers
+@in_every_container
 def test_what_an_archive_expands_to_is_counted_while_reading(contain, monkeypatch):
-    monkeypatch.setattr(archive, "MAX_EXPANDED_BYTES", 100_000)
+    monkeypatch.setattr(containers, "MAX_EXPANDED_BYTES", 100_000)
     noise = picture("BMP", (100, 100))
     assert len(read_photos(contain([("a.bmp", noise), ("b.bmp", noise)]))) == 2
     with pytest.raises(FileTooLargeError) as caught:
@@ -252,7 +252,7 @@ def test_what_an_archive_expands_to_is_counted_while_reading(contain, monkeypatc
     assert caught.value.context["max_size"] == 100_000
 
 
-@containers
+@in_every_container
 def test_one_file_that_expands_too_far(contain, monkeypatch):
     monkeypatch.setattr(archive, "MAX_PHOTO_BYTES", 20_000)
     with pytest.raises(FileTooLargeError, match=r"big\.bmp expands"):
@@ -261,7 +261,7 @@ def test_one_file_that_expands_too_far(contain, monkeypatch):
 
 @pytest.mark.parametrize("mode", ["w:gz", "w:bz2"])
 def test_a_bomb_in_a_tar_is_cut_off(mode, monkeypatch):
-    monkeypatch.setattr(archive, "MAX_EXPANDED_BYTES", 10_000_000)
+    monkeypatch.setattr(containers, "MAX_EXPANDED_BYTES", 10_000_000)
     with pytest.raises(FileTooLargeError):
         read_photos(tarred([("zeros.bin", bytes(20_000_000)), ("a.jpg", picture())], mode))
 
@@ -279,7 +279,7 @@ def test_sizes_in_zip_headers_are_not_believed():
 
 
 def test_overlapping_zip_entries_count_every_time(monkeypatch):
-    monkeypatch.setattr(archive, "MAX_EXPANDED_BYTES", 500_000)
+    monkeypatch.setattr(containers, "MAX_EXPANDED_BYTES", 500_000)
     single = zipped([("a.bmp", picture("BMP", (200, 200)))], zipfile.ZIP_DEFLATED)
     start, end = single.index(b"PK\1\2"), single.index(b"PK\5\6")
     entry, count = single[start:end], 40
@@ -291,7 +291,7 @@ def test_overlapping_zip_entries_count_every_time(monkeypatch):
 
 @pytest.mark.parametrize("contain", [zipped, tarred])
 def test_entries_are_counted(contain, monkeypatch):
-    monkeypatch.setattr(archive, "MAX_ENTRIES", 20)
+    monkeypatch.setattr(containers, "MAX_ENTRIES", 20)
     with pytest.raises(InvalidArchiveError, match="entries"):
         read_photos(contain((f"{index}.txt", b"") for index in range(21)))
 
@@ -304,7 +304,7 @@ def test_a_directory_of_millions_is_refused_before_it_is_parsed():
 
 
 def test_reading_has_an_end(monkeypatch):
-    monkeypatch.setattr(archive, "MAX_READING_SECONDS", -1.0)
+    monkeypatch.setattr(containers, "MAX_READING_SECONDS", -1.0)
     with pytest.raises(InvalidArchiveError, match="too long"):
         read_photos(zipped([("a.jpg", picture())]))
 

@@ -20,8 +20,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from photomaker import download
-from photomaker.download import fetch, is_public
+from photomaker import connections, download
+from photomaker.connections import is_public
+from photomaker.download import fetch
 from photomaker.errors import Cancelled, FileDownloadError, FileTooLargeError, RequestError
 
 FIELD = "image_archive_url"
@@ -367,7 +368,7 @@ def test_redirects_without_end(server):
 
 def test_a_name_is_looked_up_once_and_the_checked_address_is_the_one_connected_to(server, monkeypatch):
     # 127.0.0.1 plays the public address; a second look-up would lead elsewhere, and fail.
-    monkeypatch.setattr(download, "is_public", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr(connections, "is_public", lambda address: address == "127.0.0.1")
     names = NameServer("127.0.0.1", "127.0.0.2")
     assert get(server.url(host="photos.example"), allow=frozenset(), resolve=names) == BODY
     assert names.asked == ["photos.example"]
@@ -375,7 +376,7 @@ def test_a_name_is_looked_up_once_and_the_checked_address_is_the_one_connected_t
 
 
 def test_a_name_that_turns_inwards_on_the_next_hop(server, monkeypatch):
-    monkeypatch.setattr(download, "is_public", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr(connections, "is_public", lambda address: address == "127.0.0.1")
     server.answers["/old"] = redirect(server.url(host="other.example"))
     names = NameServer("127.0.0.1", "10.0.0.7")
     with pytest.raises(FileDownloadError, match="public internet") as caught:
@@ -390,7 +391,7 @@ def test_one_address_that_is_not_public_is_one_too_many():
 
 
 def test_the_next_address_is_tried_when_one_refuses(server, monkeypatch):
-    monkeypatch.setattr(download, "is_public", lambda address: True)
+    monkeypatch.setattr(connections, "is_public", lambda address: True)
     names = NameServer(["127.0.0.77", "127.0.0.1"])  # the server listens on the second only
     assert get(server.url(host="photos.example"), resolve=names) == BODY
 
@@ -414,7 +415,7 @@ def test_an_unknown_host_and_a_slow_name_server(monkeypatch):
         release.wait(20)
         return []
 
-    monkeypatch.setattr(download, "CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(connections, "CONNECT_SECONDS", 0.2)
     start = time.monotonic()
     with pytest.raises(FileDownloadError, match="cannot be found"):
         get("http://slow.example/", resolve=slow)
@@ -485,8 +486,8 @@ def test_a_slow_server_meets_the_deadline(server, answer):
 
 
 def test_a_silent_server_is_given_up(server, monkeypatch):
-    monkeypatch.setattr(download, "IDLE_SECONDS", 0.3)
-    monkeypatch.setattr(download, "WAKE_SECONDS", 0.1)
+    monkeypatch.setattr(connections, "IDLE_SECONDS", 0.3)
+    monkeypatch.setattr(connections, "WAKE_SECONDS", 0.1)
     server.answers["/silent"] = drip(b"", b"HTTP/1.1 200 OK\r\n\r\nabc")
     with pytest.raises(FileDownloadError, match="does not answer"):
         get(server.url("/silent"))

@@ -1,66 +1,35 @@
 """A caller's URL or data URI becomes bytes: in memory, bounded, and never from inside our own network.
 
-A URL is written by a stranger, and the machine that fetches it sits beside things a stranger must not reach:
-its own loopback services, its neighbours, the cloud's metadata service. So every hop resolves its host once,
-checks every address that came back, and connects to a checked address; the name stays in the Host header and
-in TLS. No second look-up happens between check and connect, so a DNS answer that changes has no effect.
-Proxy settings of the environment are not used: a proxy would look the name up again by itself.
+Every hop of a URL connects through :mod:`photomaker.connections`. Proxy settings of the environment are not
+used: a proxy would look the name up again by itself.
 """
 
 import base64
 import binascii
-import ipaddress
 import re
 import socket
-import ssl
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
 from io import BytesIO
-from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import httpcore
 import httpx
 
-from photomaker.errors import Cancelled, FileDownloadError, FileTooLargeError
+from photomaker.connections import CheckingBackend, Resolve, Watch
+from photomaker.errors import FileDownloadError, FileTooLargeError
 
 MAX_ARCHIVE_BYTES = 512 * 1024**2  # fifty photos as a camera writes them; held in memory about once
 MAX_URL_CHARS = 8192  # a signed storage URL has one or two thousand
 MAX_DATA_URI_CHARS = 96 * 1024**2  # 72 MiB once decoded: beyond that, a URL serves the caller better
 MAX_REDIRECTS = 5
-MAX_ADDRESSES = 4  # of one host, tried one after the other
 TOTAL_SECONDS = 120.0  # from the first look-up to the last byte
-CONNECT_SECONDS = 10.0  # each for a look-up, an address, a TLS handshake
-IDLE_SECONDS = 20.0  # between two pieces
-WAKE_SECONDS = 0.5  # how often a silent connection looks for a cancellation
 CHUNK_BYTES = 64 * 1024
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 DEFAULT_PORTS = {"http": 80, "https": 443}
 USER_AGENT = "photomaker"
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Resolve = Callable[..., Sequence[tuple[Any, ...]]]
-"""Answers as :func:`socket.getaddrinfo` does."""
-
-GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # all that IPv6 routes publicly
-NAT64 = ipaddress.ip_network("64:ff9b::/96")
-# Beyond what the ipaddress module counts as private, in any Python version.
-NOT_PUBLIC = tuple(
-    ipaddress.ip_network(network)
-    for network in (
-        "100.64.0.0/10",  # carrier-grade NAT, and one cloud's metadata service
-        "168.63.129.16/32",  # Azure's host service, on a public address
-        "192.0.0.0/24",  # protocol assignments, and one cloud's metadata service
-        "192.88.99.0/24",  # 6to4 relays
-        "2001::/23",  # protocol assignments, among them Teredo, which embeds an IPv4 address
-        "2001:db8::/32",  # documentation
-        "2002::/16",  # 6to4, which embeds an IPv4 address
-        "3fff::/20",  # documentation
-    )
-)
 
 
 def fetch(
@@ -95,8 +64,8 @@ def fetch(
     url = url.strip()
     if url[:5].lower() == "data:":
         return _from_data_uri(url, field, max_bytes)
-    watch = _Watch(field, time.monotonic() + total_seconds, cancelled)
-    backend = _CheckingBackend(watch, frozenset(entry.lower() for entry in allow), resolve)
+    watch = Watch(field, time.monotonic() + total_seconds, cancelled)
+    backend = CheckingBackend(watch, frozenset(entry.lower() for entry in allow), resolve)
     target = _parsed(url, field)
     # httpx's context honours SSL_CERT_FILE and falls back on certifi where a machine has no certificates.
     with httpcore.ConnectionPool(ssl_context=httpx.create_ssl_context(), network_backend=backend) as pool:
@@ -113,134 +82,6 @@ def fetch(
     raise FileDownloadError(
         field, f"The URL redirects more than {MAX_REDIRECTS} times. Use the address at the end of the redirects."
     )
-
-
-def is_public(address: str) -> bool:
-    """Whether an IP address, as text, belongs to the public internet.
-
-    IPv6 forms that carry an IPv4 address count as that address where they are in real use (IPv4-mapped,
-    NAT64), and as not public otherwise (6to4, Teredo).
-    """
-    ip: Address = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip.ipv4_mapped is not None:
-            ip = ip.ipv4_mapped
-        elif ip in NAT64:
-            ip = ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
-        elif ip not in GLOBAL_UNICAST:
-            return False
-    return ip.is_global and not ip.is_multicast and not any(ip in network for network in NOT_PUBLIC)
-
-
-class _Watch:
-    """The clock and the caller's wish of one download."""
-
-    def __init__(self, field: str, deadline: float, cancelled: Callable[[], bool]) -> None:
-        self.field = field
-        self._deadline = deadline
-        self._cancelled = cancelled
-
-    def at_most(self, seconds: float) -> float:
-        """``seconds``, or what remains of the whole download's time; raises when nothing does."""
-        if self._cancelled():
-            raise Cancelled
-        remaining = self._deadline - time.monotonic()
-        if remaining <= 0:
-            raise FileDownloadError(
-                self.field, "The download took too long. Host the file somewhere faster, or make it smaller."
-            )
-        return min(seconds, remaining)
-
-
-class _CheckingBackend(httpcore.NetworkBackend):
-    """Opens connections to checked addresses only, and puts them under watch."""
-
-    def __init__(self, watch: _Watch, allow: frozenset[str], resolve: Resolve) -> None:
-        self._watch = watch
-        self._allow = allow
-        self._resolve = resolve
-        self._sockets = httpcore.SyncBackend()
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.NetworkStream:
-        failure: Exception = httpcore.ConnectError()
-        for address in self._checked(host, port)[:MAX_ADDRESSES]:
-            try:
-                stream = self._sockets.connect_tcp(address, port, self._watch.at_most(CONNECT_SECONDS))
-                return _WatchedStream(stream, self._watch)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                failure = error
-        raise failure
-
-    def _checked(self, host: str, port: int) -> list[str]:
-        # A look-up has no timeout of its own, and a stranger's name server may be slow on purpose.
-        worker = ThreadPoolExecutor(1, thread_name_prefix="look-up")
-        try:
-            answer = worker.submit(self._resolve, host, port, type=socket.SOCK_STREAM)
-            found = answer.result(self._watch.at_most(CONNECT_SECONDS))
-        except (OSError, UnicodeError) as error:  # a TimeoutError is an OSError
-            raise FileDownloadError(
-                self._watch.field, f"The host {host} cannot be found. Check the URL's spelling."
-            ) from error
-        finally:
-            worker.shutdown(wait=False)
-        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-        if not self._is_allowed(host, port) and not all(is_public(address) for address in addresses):
-            raise FileDownloadError(
-                self._watch.field,
-                "The URL leads to an address that is not on the public internet. "
-                "Upload the file where anybody can reach it.",
-            )
-        return addresses
-
-    def _is_allowed(self, host: str, port: int) -> bool:
-        if ":" in host:
-            return not self._allow.isdisjoint({host, f"[{host}]", f"[{host}]:{port}"})
-        return not self._allow.isdisjoint({host, f"{host}:{port}"})
-
-
-class _WatchedStream(httpcore.NetworkStream):
-    """A connection of which every single read and write keeps to the download's time."""
-
-    def __init__(self, stream: httpcore.NetworkStream, watch: _Watch) -> None:
-        self._stream = stream
-        self._watch = watch
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        idle_until = time.monotonic() + IDLE_SECONDS
-        while True:
-            try:
-                return self._stream.read(max_bytes, self._watch.at_most(WAKE_SECONDS))
-            except httpcore.ReadTimeout:
-                if time.monotonic() >= idle_until:
-                    raise
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, self._watch.at_most(IDLE_SECONDS))
-
-    def close(self) -> None:
-        self._stream.close()
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.NetworkStream:
-        seconds = self._watch.at_most(CONNECT_SECONDS)
-        try:
-            return _WatchedStream(self._stream.start_tls(ssl_context, server_hostname, seconds), self._watch)
-        except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-            raise FileDownloadError(
-                self._watch.field,
-                f"{server_hostname} offers no secure connection that can be trusted. Host the file somewhere else.",
-            ) from error
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
 
 
 def _parsed(url: str, field: str, base: httpx.URL | None = None) -> httpx.URL:
