@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 
 from localfal.errors import PlatformError, RunnerAnswerTooLargeError, RunnerLostError, StartTimeoutError
-from localfal.queue import MAX_ATTEMPTS, Answer, Job, Queue
+from localfal.jobs import Answer, Job
+from localfal.queue import MAX_ATTEMPTS, Queue
 from localfal.runners import Runner
 
 MAX_ANSWER_BYTES = 128 * 1024 * 1024

@@ -1,32 +1,27 @@
-"""The front door: which of fal's services a request is for, who may call, and direct calls to the app."""
+"""The front door: which of fal's services a request is for, and who may call."""
 
-import asyncio
-import contextlib
 import logging
 import re
-import uuid
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from localfal.dispatch import REPLACE_STATUSES, Dispatcher, passed_on, send_cancel
+from localfal.direct import call
+from localfal.dispatch import Dispatcher
 from localfal.errors import (
     BadRequestError,
     MethodNotAllowedError,
     NotFoundError,
     PlatformError,
-    RunnerLostError,
     TooLargeError,
     UnauthorizedError,
 )
-from localfal.queue import Submission
+from localfal.jobs import Submission
 from localfal.queue_api import QueueApi, webhook_url
-from localfal.runners import Runner
 from localfal.storage_api import StorageApi
 
 log = logging.getLogger(__name__)
@@ -138,7 +133,9 @@ class Gateway:
         if app_id != self._app_id:
             raise NotFoundError(f'Application "{app_id}" not found')
         if target.service == "run":
-            await self._run(request, _with_query(path, request), send)
+            whole_path, headers = _with_query(path, request), self._app_headers(request, path)
+            body, timeout = await _body(request), _start_timeout(request)
+            await call(self._dispatcher, request.method, whole_path, headers, body, timeout, request.receive, send)
             return None
         url = f"{target.base}/{app_id}"
         if about := ABOUT_REQUEST.match(path):
@@ -163,80 +160,9 @@ class Gateway:
             webhook=webhook_url(request),
         )
 
-    async def _run(self, request: Request, path: str, send: Send) -> None:
-        """`fal.run`: straight to a runner, as soon as one is free; never tried twice."""
-        body = await _body(request)
-        request_id = str(uuid.uuid4())
-        headers = {**self._app_headers(request, path), "x-fal-request-id": request_id}
-        caller = _Caller(request.receive)
-        try:
-            async with self._dispatcher.lease(_start_timeout(request)) as runner:
-                caller.on_leave = lambda: send_cancel(runner, path, request_id)
-                await _pass_through(runner, request.method, path, headers, body, send)
-        except asyncio.CancelledError:
-            if not caller.left:
-                raise
-        except PlatformError as error:
-            error.headers["x-fal-request-id"] = request_id
-            raise
-        finally:
-            await caller.stop()
-
     def _app_headers(self, request: Request, path: str) -> dict[str, str]:
         kept = {name: value for name, value in request.headers.items() if name not in NOT_FOR_APP}
         return {**kept, "x-fal-endpoint": self._app_id + path.partition("?")[0].rstrip("/")}
-
-
-class _Caller:
-    """Watches whether a direct caller hangs up: while it waits, its turn is given up; later, the app is told."""
-
-    def __init__(self, receive: Receive) -> None:
-        self.left = False
-        self.on_leave: Callable[[], Awaitable[None]] | None = None
-        self._call = asyncio.current_task()
-        self._watch = asyncio.create_task(self._wait(receive))
-
-    async def _wait(self, receive: Receive) -> None:
-        message: Message = {}
-        while message.get("type") != "http.disconnect":
-            message = await receive()
-        self.left = True
-        if self.on_leave is not None:
-            await self.on_leave()
-        elif self._call is not None:
-            self._call.cancel()
-
-    async def stop(self) -> None:
-        self._watch.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._watch
-
-
-async def _pass_through(
-    runner: Runner, method: str, path: str, headers: dict[str, str], body: bytes, send: Send
-) -> None:
-    """Send one request to a runner, and its answer to the caller as it comes."""
-    started = False
-    try:
-        async with runner.connection.send(method, path, headers, body) as response:
-            if response.status in REPLACE_STATUSES:
-                runner.doomed = True
-            answer = {**passed_on(response.headers), "x-fal-request-id": headers["x-fal-request-id"]}
-            if "content-length" in response.headers:
-                answer["content-length"] = response.headers["content-length"]
-            raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.items()]
-            await send({"type": "http.response.start", "status": response.status, "headers": raw})
-            started = True
-            async for chunk in response.chunks:
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
-    except RunnerLostError:
-        runner.doomed = True
-        if not started:
-            raise
-    finally:
-        if runner.doomed:
-            runner.kill()
 
 
 def find_target(request: Request) -> Target:

@@ -12,7 +12,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from localfal.dispatch import Dispatcher
 from localfal.errors import BadRequestError, MethodNotAllowedError, NotFoundError, QueueFullError
-from localfal.queue import Entry, Queue, Submission
+from localfal.jobs import Entry, Submission
+from localfal.queue import Queue
 
 PING_SECONDS = 10.0
 MAX_WEBHOOK_URL = 2048

@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from localfal.certificates import write_private
-from localfal.queue import Answer, Queue
+from localfal.jobs import Answer
+from localfal.queue import Queue
 
 ANSWER_SECONDS = 15.0
 # Ten more tries over about two hours.

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from localfal.queue import Answer, Queue, Submission
+from localfal.jobs import Answer, Submission
+from localfal.queue import Queue
 from localfal.state import StateFolder, StateInUseError
 
 OK = Answer(200, {"content-type": "application/json"}, b'{"ok": true}')

@@ -19,7 +19,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from serving import Served, eventually
 
-from localfal.queue import Answer, Queue, Submission
+from localfal.jobs import Answer, Submission
+from localfal.queue import Queue
 from localfal.state import StateFolder
 from localfal.webhooks import RETRY_DELAYS, Webhooks, payload, signing_key
 

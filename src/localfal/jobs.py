@@ -1,0 +1,83 @@
+"""A request on its way: as it was submitted, as a runner gets it, as its status shows it, as it was answered."""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from localfal.errors import ERROR_TYPE_HEADER, PlatformError
+
+State = Literal["IN_QUEUE", "IN_PROGRESS", "COMPLETED"]
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What a caller sent: the app's own path ("/" or deeper), the headers for the app, and how to treat it."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    low_priority: bool = False
+    start_timeout: float | None = None
+    no_retry: bool = False
+    store_io: bool = True
+    webhook: str | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request on its way to a runner."""
+
+    id: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    attempt: int
+    no_retry: bool
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the caller gets in the end."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @classmethod
+    def from_error(cls, error: PlatformError) -> "Answer":
+        """The answer that says what the platform has to say."""
+        headers = {"content-type": "application/json", **error.all_headers()}
+        return cls(error.status, headers, json.dumps(error.body()).encode())
+
+    def failure(self) -> tuple[str | None, str | None]:
+        """The `error` and `error_type` that a status shows for this answer; None, None for a success."""
+        if self.status < 400:
+            return None, None
+        error: Any = None
+        error_type: Any = self.headers.get(ERROR_TYPE_HEADER)
+        try:
+            content = json.loads(self.body)
+            error = content["detail"]
+            error_type = error_type or content.get("error_type")
+            if isinstance(error, list):
+                error_type = error_type or error[0]["type"]
+                error = error[0]["msg"]
+        except (ValueError, TypeError, LookupError, AttributeError):
+            pass
+        return (
+            error if isinstance(error, str) and error else f"Invalid status code: {self.status}",
+            error_type if isinstance(error_type, str) else None,
+        )
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A request as its status shows it."""
+
+    id: str
+    seq: int
+    priority: int
+    state: State
+    inference_time: float | None
+    error: str | None
+    error_type: str | None
