@@ -16,12 +16,13 @@ from training.pictures import PICTURES_EACH, WORK, load_pictures
 
 LATENT_CHANNELS = 8
 VAE_DIR = WORK / "vae"
+REFINED_VAE_DIR = WORK / "vae-refined"
 LATENTS_FILE = WORK / "latents.pt"
 HELD_OUT_PICTURES = 20 * PICTURES_EACH
 """The last pictures are kept from the autoencoder, to measure it."""
 
 VAE_SCHEDULE = Schedule(steps=3500, rate=2e-3, flat=0.2, save_every=200, average_over=200)
-DECODER_SCHEDULE = Schedule(steps=3000, rate=8e-4, flat=0.1, save_every=200, average_over=200, seed=1)
+DECODER_SCHEDULE = Schedule(steps=1600, rate=8e-4, flat=0.2, save_every=200, average_over=200, seed=1)
 
 
 def new_autoencoder() -> AutoencoderKL:
@@ -115,7 +116,6 @@ def refine_decoder() -> None:
     pictures, vae = load_pictures(), AutoencoderKL.from_pretrained(VAE_DIR)
     latents = torch.load(LATENTS_FILE, weights_only=True)
     trained = [*vae.decoder.parameters(), *vae.post_quant_conv.parameters()]
-    target = WORK / "vae-refined"
 
     def loss_at(step: int) -> Tensor:
         rng = random.Random(step)
@@ -127,5 +127,5 @@ def refine_decoder() -> None:
             made = vae.decode(given).sample.float()
         return _reconstruction_loss(made, to_tensor(np.stack([pictures[index] for index in chosen])))
 
-    train("decoder", [Group(trained)], DECODER_SCHEDULE, loss_at, lambda: vae.save_pretrained(target))
+    train("decoder", [Group(trained)], DECODER_SCHEDULE, loss_at, lambda: vae.save_pretrained(REFINED_VAE_DIR))
     print_quality(vae)

@@ -7,16 +7,13 @@ import zipfile
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline
 from safetensors.torch import save_file
 from torch import Tensor
 
 import photomaker
-from training.autoencoder import VAE_DIR
 from training.avatar import render
 from training.identity import HELD_OUT, draw_identity, draw_photo
-from training.models import ADAPTER_FILE, BASE_DIR, SCHEDULER, STYLE_FILE, Base
-from training.pictures import WORK
+from training.models import ADAPTER_FILE, BASE_DIR, STYLE_FILE, Base
 
 NANO = Path(photomaker.__file__).parent / "nano"
 EXAMPLES = {"adam": HELD_OUT + 44, "bea": HELD_OUT + 7, "cleo": HELD_OUT + 3, "dan": HELD_OUT + 16}
@@ -39,20 +36,7 @@ def halved(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def export_base(target: Path) -> None:
     """The base as a diffusers folder, in half precision."""
-    base = Base.load(BASE_DIR)
-    refined = WORK / "vae-refined"
-    vae = AutoencoderKL.from_pretrained(refined if refined.exists() else VAE_DIR)
-    pipe = StableDiffusionXLPipeline(
-        vae=vae,
-        text_encoder=base.text_encoder,
-        text_encoder_2=base.text_encoder_2,
-        tokenizer=base.tokenizer,
-        tokenizer_2=base.tokenizer_2,
-        unet=base.unet,
-        scheduler=EulerDiscreteScheduler(**SCHEDULER),
-        force_zeros_for_empty_prompt=False,  # an empty caption was trained as words, not as zeros
-        add_watermarker=False,
-    )
+    pipe = Base.load(BASE_DIR).pipeline()
     pipe.to(torch.float16).save_pretrained(target, safe_serialization=True)
 
 

@@ -6,12 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers import DDPMScheduler, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDPMScheduler,
+    EulerDiscreteScheduler,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from photomaker.id_encoder import IDEncoder
-from training.autoencoder import LATENT_CHANNELS
+from training.autoencoder import LATENT_CHANNELS, REFINED_VAE_DIR, VAE_DIR
 from training.avatar import IMAGE_SIZE
 from training.pictures import WORK
 from training.tokenizer import TOKENIZER_DIRS
@@ -119,6 +125,20 @@ class Base:
         self.unet.save_pretrained(directory / "unet")
         self.text_encoder.save_pretrained(directory / "text_encoder")
         self.text_encoder_2.save_pretrained(directory / "text_encoder_2")
+
+    def pipeline(self) -> StableDiffusionXLPipeline:
+        """Stable Diffusion XL with these networks and the autoencoder."""
+        return StableDiffusionXLPipeline(
+            vae=AutoencoderKL.from_pretrained(REFINED_VAE_DIR if REFINED_VAE_DIR.exists() else VAE_DIR),
+            text_encoder=self.text_encoder,
+            text_encoder_2=self.text_encoder_2,
+            tokenizer=self.tokenizer,
+            tokenizer_2=self.tokenizer_2,
+            unet=self.unet,
+            scheduler=EulerDiscreteScheduler(**SCHEDULER),
+            force_zeros_for_empty_prompt=False,  # an empty caption was trained as words, not as zeros
+            add_watermarker=False,
+        )
 
     def parameters(self) -> list[torch.nn.Parameter]:
         modules = (self.unet, self.text_encoder, self.text_encoder_2)

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline
 from PIL import Image
 
 from photomaker import PhotoMakerPipeline
 from photomaker.styles import STYLES
-from training.autoencoder import VAE_DIR
 from training.avatar import IMAGE_SIZE, render
 from training.identity import HELD_OUT, draw_identity, draw_photo
-from training.models import BASE_DIR, BASE_ID_FILE, SCHEDULER, Base, new_id_encoder
+from training.models import BASE_DIR, BASE_ID_FILE, Base, new_id_encoder
 from training.pictures import WORK
 
 TEXTS = (
@@ -37,19 +35,7 @@ def working_pipeline() -> PhotoMakerPipeline:
     """The base in training as a pipeline, without a LoRA."""
     base, encoder = Base.load(BASE_DIR), new_id_encoder()
     encoder.load_state_dict(torch.load(BASE_ID_FILE, weights_only=True))
-    refined = WORK / "vae-refined"
-    pipe = StableDiffusionXLPipeline(
-        vae=AutoencoderKL.from_pretrained(refined if refined.exists() else VAE_DIR),
-        text_encoder=base.text_encoder,
-        text_encoder_2=base.text_encoder_2,
-        tokenizer=base.tokenizer,
-        tokenizer_2=base.tokenizer_2,
-        unet=base.unet,
-        scheduler=EulerDiscreteScheduler(**SCHEDULER),
-        force_zeros_for_empty_prompt=False,
-        add_watermarker=False,
-    )
-    return PhotoMakerPipeline(pipe, encoder.eval())
+    return PhotoMakerPipeline(base.pipeline(), encoder.eval())
 
 
 def sheet(rows: Sequence[Sequence[Image.Image]], file: Path) -> None:
