@@ -119,12 +119,11 @@ INDEX = {
 }
 
 
-def empty(name: str) -> torch.nn.Module:
+def empty(name: str) -> Any:
     """A part on the meta device."""
     cls, config = PARTS[name]
     with init_empty_weights():
-        module: torch.nn.Module = cls(**config) if isinstance(config, dict) else cls(config)
-    return module
+        return cls(**config) if isinstance(config, dict) else cls(config)
 
 
 def make_part(name: str, folder: Path) -> None:

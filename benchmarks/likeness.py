@@ -158,7 +158,8 @@ def similarity(finder: FaceFinder) -> Floats:
     portraits = {name: finder.portraits([Photo(name, photo(name))])[0] for person in PEOPLE.values() for name in person}
     found = {name: direction(portrait.embedding) for name, portrait in portraits.items()}
     owner = {name: person for person, names in PEOPLE.items() for name in names}
-    same, strangers = [], []
+    same: list[float] = []
+    strangers: list[float] = []
     for one, other in itertools.combinations(found, 2):
         (same if owner[one] == owner[other] else strangers).append(float(found[one] @ found[other]))
     kept = [

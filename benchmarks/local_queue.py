@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +133,7 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def served(scenario: Callable[[int, int, int], Awaitable[None]]) -> None:
+def served(scenario: Callable[[int, int, int], Coroutine[Any, Any, None]]) -> None:
     """Run a scenario beside a platform: with its port, its process and its runner's port."""
     with tempfile.TemporaryDirectory() as folder:
         command = "from localfal.cli import app; app()"

@@ -7,6 +7,7 @@ Below: one person in every named style, and through the style LoRA of `photomake
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -30,7 +31,7 @@ SCENES = (
 )
 
 
-def load(name: str) -> PhotoMakerPipeline:
+def load(name: Literal["photomaker", "photomaker-style"]) -> PhotoMakerPipeline:
     """A pipeline of the nano deployment."""
     settings = Deployment.read(NANO / "fal.toml").pipelines[name]
     return PhotoMakerPipeline.from_pretrained(

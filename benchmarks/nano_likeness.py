@@ -110,7 +110,7 @@ def generate(
     pipe: PhotoMakerPipeline, chosen: Sequence[Case], steps: int, *, photos: int = PHOTOS, text_only: bool = False
 ) -> list[Image.Image]:
     """One picture a case; `text_only` never merges the person in."""
-    pictures = []
+    pictures: list[Image.Image] = []
     for case in chosen:
         pictures += pipe(
             case.scene.prompt.format(case.identity.gender),
@@ -128,7 +128,8 @@ def through_autoencoder(pipe: PhotoMakerPipeline, chosen: Sequence[Case]) -> lis
     processor, vae = pipe.text2img.image_processor, pipe.text2img.vae
     pixels = processor.preprocess([render(case.identity, case.scene.photo) for case in chosen])
     decoded = [vae.decode(vae.encode(part).latent_dist.mean).sample for part in pixels.split(16)]
-    return processor.postprocess(torch.cat(decoded))
+    pictures: list[Image.Image] = processor.postprocess(torch.cat(decoded))
+    return pictures
 
 
 def composition(pipe: PhotoMakerPipeline, scale: Scale, chosen: Sequence[Case], steps: int) -> tuple[float, float]:
@@ -136,7 +137,8 @@ def composition(pipe: PhotoMakerPipeline, scale: Scale, chosen: Sequence[Case], 
 
     The initial picture shows somebody else in another place; the prompt names neither place nor clothes.
     """
-    kept, unrelated = [], []
+    kept: list[float] = []
+    unrelated: list[float] = []
     for case in chosen:
         initial = render(draw_identity(case.number + 500), draw_photo(case.number + 500, case.seed % 4))
         for start, found in ((initial, kept), (None, unrelated)):

@@ -42,10 +42,10 @@ def photograph(width: int, height: int, seed: int) -> Image.Image:
 def portrait(seed: int) -> Image.Image:
     """A face, where scikit-image brings its public-domain portrait along; else a photograph without one."""
     try:
-        from skimage.data import astronaut
+        from skimage import data
     except ImportError:
         return photograph(1632, 1224, seed)
-    picture = Image.fromarray(astronaut()).resize((1224, 1224), Image.Resampling.BICUBIC)
+    picture = Image.fromarray(data.astronaut()).resize((1224, 1224), Image.Resampling.BICUBIC)
     canvas = photograph(1632, 1224, seed)
     canvas.paste(picture, (40 * seed, 0))
     return canvas
@@ -164,7 +164,7 @@ def main() -> int:
     localfal = Path(sys.executable).with_name("localfal")
     app = f"{ROOT / 'photomaker_app.py'}::PhotoMaker"
     inside = [sys.executable, __file__, "--inside"]
-    command = [localfal, "exec", "--app", app, "--as", "fal-ai/photomaker", "--", *inside]
+    command: list[str | Path] = [localfal, "exec", "--app", app, "--as", "fal-ai/photomaker", "--", *inside]
     return subprocess.run(command, check=False, cwd=ROOT).returncode
 
 

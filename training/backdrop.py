@@ -50,7 +50,7 @@ def _beach(canvas: Image.Image, pen: Pen, scenery: float) -> None:
 
 def _snow(canvas: Image.Image, pen: Pen, scenery: float) -> None:
     _gradient(canvas, (150, 184, 222), (232, 240, 250))
-    for x, height in ((10, 70), (32, 48), (100, 52), (120, 74)):
+    for x, height in ((10.0, 70), (32.0, 48), (100.0, 52), (120.0, 74)):
         x += 6 * (scenery - 0.5)
         for tier in range(3):
             half, base = 14 - 3 * tier, 98 - tier * height / 3.6
@@ -81,7 +81,7 @@ def _city(canvas: Image.Image, pen: Pen, scenery: float) -> None:
 
 def _forest(canvas: Image.Image, pen: Pen, scenery: float) -> None:
     _gradient(canvas, (178, 226, 190), (110, 174, 110))
-    for tree, x in enumerate((6, 30, 64, 98, 122)):
+    for tree, x in enumerate((6.0, 30.0, 64.0, 98.0, 122.0)):
         x += 6 * (scenery - 0.5)
         pen.polygon([(x - 4, 30), (x + 4, 30), (x + 4, 130), (x - 4, 130)], (106, 76, 52))
         for leaf, (across, down) in enumerate(((-6, 26), (7, 18), (0, 6))):

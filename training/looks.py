@@ -162,9 +162,10 @@ def lineart(picture: Image.Image) -> Image.Image:
 
 def watercolour(picture: Image.Image) -> Image.Image:
     """Pastel washes that fade to paper at the rim, with pencil edges."""
-    washed = np.asarray(picture.filter(ImageFilter.ModeFilter(5)), dtype=np.float32)
-    washed = washed * 0.62 + np.array([255, 250, 238]) * 0.38
-    angle = np.arctan2(*np.mgrid[-1 : 1 : IMAGE_SIZE * 1j, -1 : 1 : IMAGE_SIZE * 1j])
+    flat = np.asarray(picture.filter(ImageFilter.ModeFilter(5)), dtype=np.float32)
+    washed = flat * 0.62 + np.array([255, 250, 238]) * 0.38
+    from_left, from_top = np.linspace(-1, 1, IMAGE_SIZE), np.linspace(-1, 1, IMAGE_SIZE)[:, None]
+    angle = np.arctan2(from_top, from_left)
     rim = np.clip((_distance_from_centre() - 0.86 - 0.05 * np.sin(9 * angle)) * 9, 0, 1)[..., None]
     result = _clip(washed * (1 - rim) + np.array([252, 247, 236]) * rim)
     line = ImageChops.multiply(edges(picture, 1.2), _clip(255 * (1 - rim[..., 0])))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.synchronize import Barrier
+from typing import Any
 
 import torch
 from torch import Tensor, multiprocessing, nn
@@ -54,7 +55,8 @@ def run(work: Callable[[], None], size: int) -> None:
         return
     gradients = torch.zeros(size, LARGEST_MODEL).share_memory_()
     barrier = multiprocessing.get_context("spawn").Barrier(size)
-    multiprocessing.spawn(_member, (work, size, gradients, barrier), nprocs=size)
+    spawn: Any = multiprocessing.spawn  # type: ignore[attr-defined]
+    spawn(_member, (work, size, gradients, barrier), nprocs=size)
 
 
 def _member(rank: int, work: Callable[[], None], size: int, gradients: Tensor, barrier: Barrier) -> None:
