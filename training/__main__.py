@@ -24,7 +24,7 @@ STAGES = {
     "export": ("training.export", "export"),
 }
 
-ON_REQUEST = ("decoder", "samples")
+ON_REQUEST = ("samples",)
 IN_PARALLEL = ("base", "adapter", "style")
 
 

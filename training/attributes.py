@@ -54,7 +54,8 @@ def predictions(scores: Tensor, classes: dict[str, tuple[str, ...]]) -> dict[str
     return {name: part.argmax(1) for name, part in zip(classes, parts, strict=True)}
 
 
-def _attribute_loss(scores: Tensor, wanted: Tensor, classes: dict[str, tuple[str, ...]]) -> Tensor:
+def attribute_loss(scores: Tensor, wanted: Tensor, classes: dict[str, tuple[str, ...]]) -> Tensor:
+    """The cross entropies of all attributes: scores [n, classes in all], wanted [n, attributes]."""
     parts = scores.split([len(values) for values in classes.values()], 1)
     losses = [F.cross_entropy(part, wanted[:, column], ignore_index=UNSEEN) for column, part in enumerate(parts)]
     return torch.stack(losses).sum()
@@ -80,7 +81,7 @@ def train_to_name_attributes(
         wanted = torch.tensor([labels(*describe(index)[:2], classes) for index in chosen])
         with torch.autocast("cpu", torch.bfloat16):
             scores = score(pixels).float()
-        return _attribute_loss(scores, wanted, classes)
+        return attribute_loss(scores, wanted, classes)
 
     train(stage, [Group(list(modules.parameters()))], schedule, loss_at, save)
     print_accuracy(stage, score, classes)

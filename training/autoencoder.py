@@ -22,7 +22,7 @@ HELD_OUT_PICTURES = 20 * PICTURES_EACH
 """The last pictures are kept from the autoencoder, to measure it."""
 
 VAE_SCHEDULE = Schedule(steps=3500, rate=2e-3, flat=0.2, save_every=200, average_over=200)
-DECODER_SCHEDULE = Schedule(steps=1600, rate=8e-4, flat=0.2, save_every=200, average_over=200, seed=1)
+DECODER_SCHEDULE = Schedule(steps=6500, rate=8e-4, flat=0.2, save_every=200, average_over=200, seed=1)
 
 
 def new_autoencoder() -> AutoencoderKL:

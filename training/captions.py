@@ -185,8 +185,9 @@ def negative(style: str, rng: random.Random) -> str:
     if rng.random() < 0.5:
         return ""
     words = rng.sample(FLAWS, rng.choice((0, 4, 12, 20)))
-    own = STYLES[DEFAULT_STYLE if style == "photo" else STYLE_NAMES[style]].negative if style != "blurry" else ""
-    return ", ".join([*words, own] if own and rng.random() < 0.8 else words)
+    if style != "blurry" and rng.random() < 0.8:
+        words.append(STYLES[STYLE_NAMES.get(style, DEFAULT_STYLE)].negative)
+    return ", ".join(words)
 
 
 def caption(identity: Identity, photo: Photo, style: str, rng: random.Random, *, trigger: bool) -> str:

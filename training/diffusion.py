@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import torch
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
-from torch import Tensor
+from torch import Tensor, nn
 
+from training.attributes import IDENTITY_CLASSES, attribute_loss, labels
 from training.autoencoder import LATENTS_FILE
-from training.conditions import Mixture, diffusion_loss
+from training.conditions import Mixture, Naming, diffusion_loss
 from training.looks import LORA_STYLE
 from training.loop import Group, Schedule, train
-from training.models import ADAPTER_FILE, BASE_DIR, BASE_ID_FILE, STYLE_FILE, VISION_FILE, Base, new_id_encoder
+from training.models import (
+    ADAPTER_FILE,
+    BASE_DIR,
+    BASE_ID_FILE,
+    STYLE_FILE,
+    TEXT_WIDTH,
+    VISION_FILE,
+    Base,
+    new_id_encoder,
+)
 from training.pictures import TOTAL, describe, load_pictures
 from training.team import TEAM
 
 BATCH = 24
-BASE_SCHEDULE = Schedule(steps=14000, rate=1.2e-3, flat=0.55, warmup=100, save_every=250, average_over=500, seed=2)
+BASE_SCHEDULE = Schedule(steps=15000, rate=1.2e-3, flat=0.6, warmup=100, save_every=250, average_over=500, seed=2)
 ADAPTER_SCHEDULE = Schedule(steps=2000, rate=8e-4, flat=0.4, warmup=20, average_over=200, seed=3)
 STYLE_SCHEDULE = Schedule(steps=400, rate=2e-3, flat=0.4, warmup=10, average_over=50, seed=4)
 ADAPTER_RANK, STYLE_RANK = 16, 8
@@ -43,10 +54,25 @@ def rng_of(step: int) -> random.Random:
     return random.Random(16 * step + TEAM.rank)
 
 
+def naming_by(head: nn.Linear) -> Naming:
+    """How badly a layer on the ID tokens names the attributes of the people in the photos."""
+
+    def naming(tokens: Tensor, photos: Sequence[int]) -> Tensor:
+        wanted = torch.tensor([labels(*describe(photo)[:2], IDENTITY_CLASSES) for photo in photos])
+        return attribute_loss(head(tokens), wanted, IDENTITY_CLASSES)
+
+    return naming
+
+
+def new_head() -> nn.Linear:
+    """The layer that names attributes; it is thrown away with its stage."""
+    return nn.Linear(2 * TEXT_WIDTH, sum(len(values) for values in IDENTITY_CLASSES.values()))
+
+
 def train_base() -> None:
     """Stage `base`: UNet, text encoders and an ID encoder together, on captions with and without photos."""
     torch.manual_seed(2)
-    base, encoder = Base.new(), new_id_encoder()
+    base, encoder, head = Base.new(), new_id_encoder(), new_head()
     encoder.load_state_dict(torch.load(VISION_FILE, weights_only=True))
     latents, pictures = torch.load(LATENTS_FILE, weights_only=True), load_pictures()
     indices = trainable_pictures()
@@ -56,20 +82,22 @@ def train_base() -> None:
 
     def loss_at(step: int) -> Tensor:
         chosen = shuffled(indices, step, BASE_SCHEDULE.seed)
-        return diffusion_loss(base, encoder, latents, chosen, pictures, Mixture(with_photos=0.72), rng_of(step))
+        mixture = Mixture(with_photos=0.72)
+        return diffusion_loss(base, encoder, latents, chosen, pictures, mixture, rng_of(step), naming_by(head))
 
     def save() -> None:
         base.save(BASE_DIR)
         torch.save(encoder.state_dict(), BASE_ID_FILE)
 
-    groups = [Group(base.parameters()), Group(fuse_module), Group(vision)]
+    naming = Group(list(head.parameters()), factor=2.0)
+    groups = [Group(base.parameters()), Group(fuse_module), Group(vision, factor=0.5), naming]
     train("base", groups, BASE_SCHEDULE, loss_at, save)
 
 
 def train_adapter() -> None:
     """Stage `adapter`: the LoRA and the ID encoder, with the base frozen, as PhotoMaker is trained."""
     torch.manual_seed(3)
-    base, encoder = Base.load(BASE_DIR), new_id_encoder()
+    base, encoder, head = Base.load(BASE_DIR), new_id_encoder(), new_head()
     base.freeze()
     encoder.load_state_dict(torch.load(BASE_ID_FILE, weights_only=True))
     base.unet.add_adapter(LoraConfig(r=ADAPTER_RANK, lora_alpha=ADAPTER_RANK, target_modules=ATTENTION))
@@ -80,13 +108,14 @@ def train_adapter() -> None:
     def loss_at(step: int) -> Tensor:
         chosen = shuffled(indices, step, ADAPTER_SCHEDULE.seed)
         mixture = Mixture(with_photos=0.8)
-        return diffusion_loss(base, encoder, latents, chosen, pictures, mixture, rng_of(step))
+        return diffusion_loss(base, encoder, latents, chosen, pictures, mixture, rng_of(step), naming_by(head))
 
     def save() -> None:
         weights = {name: value.clone() for name, value in get_peft_model_state_dict(base.unet).items()}
         torch.save({"id_encoder": encoder.state_dict(), "lora_weights": weights}, ADAPTER_FILE)
 
-    groups = [Group(lora), Group(list(encoder.parameters()), factor=0.4)]
+    naming = Group(list(head.parameters()), factor=2.0)
+    groups = [Group(lora), Group(list(encoder.parameters()), factor=0.4), naming]
     train("adapter", groups, ADAPTER_SCHEDULE, loss_at, save)
 
 

@@ -6,12 +6,14 @@ import torch
 from PIL import Image, ImageChops
 
 from benchmarks.nano_likeness import SCENES, Case, Scale, cases, photos_of
+from photomaker.styles import NO_STYLE, STYLES, styled
 from training.identity import draw_identity
 from training.judge import load_judge
 
 PROMPT = "photo of a {} img wearing a blue hoodie, smiling, on a beach"
 STEPS = 20
 FIRST, SECOND = 1_001_005, 1_001_002
+PALE, DARK = 1_001_006, 1_001_016
 
 
 def person(number: int) -> Case:
@@ -74,11 +76,36 @@ def test_image_to_image_keeps_the_composition(nano):
     assert difference(made, initial) < difference(fresh, initial)
 
 
+def cheeks(image: Image.Image) -> float:
+    """How light the middle of the face is, of 255."""
+    return float(np.asarray(image.convert("L"), dtype=float)[46:60, 34:62].mean())
+
+
+def test_styles_change_the_look_and_keep_the_person(nano):
+    """Somebody pale and somebody dark stay so beside each other, whatever the style; most styles show at a glance."""
+    people = person(PALE), person(DARK)
+    assert [who.identity.skin for who in people] == ["pale", "dark"]
+    made = {}
+    for name in STYLES:
+        prompts = [styled(name, PROMPT.format(who.identity.gender), "") for who in people]
+        made[name] = [
+            picture(nano, who, prompt=prompt, negative_prompt=negative)
+            for who, (prompt, negative) in zip(people, prompts, strict=True)
+        ]
+        pale, dark = map(cheeks, made[name])
+        assert pale > dark + 20, name
+    plain = made[NO_STYLE][0]
+    visible = [name for name in STYLES if difference(made[name][0], plain) > 12]
+    assert len(visible) >= 5, visible
+
+
 def test_pictures_look_like_the_person(nano):
     """Eight people in two scenes each: well above what the text alone gives."""
     chosen = [case for case in cases(8) if case.scene in SCENES[:2]]
     made = [picture(nano, case, prompt=case.scene.prompt.format(case.identity.gender)) for case in chosen]
     found = Scale(load_judge()).accuracy(made, chosen)
-    assert found["hair_colour"] > 0.4  # chance 0.13
-    assert found["skin"] > 0.5  # chance 0.25
+    assert found["hair_colour"] > 0.7  # chance 0.13
+    assert found["skin"] > 0.8  # chance 0.25
+    assert found["hair_style"] > 0.6  # chance 0.17
+    assert found["glasses"] > 0.8  # chance 0.4
     assert found["background"] > 0.8  # chance 0.1
