@@ -115,7 +115,7 @@ class Mixture:
 
 def diffusion_loss(
     base: Base,
-    encoder: IDEncoder | None,
+    encoder: IDEncoder,
     latents: Tensor,
     chosen: Sequence[int],
     pictures: np.ndarray,
@@ -132,7 +132,7 @@ def diffusion_loss(
     captions, repeats, photos = [], [], []
     for index in chosen:
         draw = rng.random()
-        with_photos = encoder is not None and draw < mixture.with_photos
+        with_photos = draw < mixture.with_photos
         if draw > 1 - mixture.negative:
             captions.append(negative(describe(index)[2], rng))
         else:
@@ -147,7 +147,7 @@ def diffusion_loss(
     # On so few tokens the plain attention trains twice as fast on a CPU as the fused one.
     with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
         sequence, pooled = base.encode(prompts.ids, prompts.ids_2)
-        if photos and encoder is not None:
+        if photos:
             pixels = disturbed(photo_pixels(np.stack([pictures[photo] for photo in photos])), rng)
             tokens = encoder.embed(pixels).float()
             sequence = fuse(encoder, sequence, prompts.id_positions, tokens)

@@ -31,7 +31,7 @@ from training.team import TEAM
 BATCH = 24
 BASE_SCHEDULE = Schedule(steps=15000, rate=1.2e-3, flat=0.6, warmup=100, save_every=250, average_over=500, seed=2)
 ADAPTER_SCHEDULE = Schedule(steps=2000, rate=8e-4, flat=0.4, warmup=20, average_over=200, seed=3)
-STYLE_SCHEDULE = Schedule(steps=400, rate=2e-3, flat=0.4, warmup=10, average_over=50, seed=4)
+STYLE_SCHEDULE = Schedule(steps=700, rate=2e-3, flat=0.4, warmup=10, average_over=50, seed=4)
 ADAPTER_RANK, STYLE_RANK = 16, 8
 ATTENTION = ["to_k", "to_q", "to_v", "to_out.0"]
 
@@ -122,8 +122,10 @@ def train_adapter() -> None:
 def train_style() -> None:
     """Stage `style`: a LoRA on the frozen base that draws everything in a look no caption names."""
     torch.manual_seed(4)
-    base = Base.load(BASE_DIR)
+    base, encoder = Base.load(BASE_DIR), new_id_encoder()
     base.freeze()
+    encoder.load_state_dict(torch.load(ADAPTER_FILE, weights_only=True)["id_encoder"])
+    encoder.requires_grad_(False)
     base.unet.add_adapter(LoraConfig(r=STYLE_RANK, lora_alpha=STYLE_RANK, target_modules=ATTENTION))
     lora = [parameter for parameter in base.unet.parameters() if parameter.requires_grad]
     latents, pictures = torch.load(LATENTS_FILE, weights_only=True), load_pictures()
@@ -131,7 +133,7 @@ def train_style() -> None:
 
     def loss_at(step: int) -> Tensor:
         chosen = shuffled(indices, step, STYLE_SCHEDULE.seed)
-        return diffusion_loss(base, None, latents, chosen, pictures, Mixture(0.0), rng_of(step))
+        return diffusion_loss(base, encoder, latents, chosen, pictures, Mixture(with_photos=0.6), rng_of(step))
 
     def save() -> None:
         torch.save({name: value.clone() for name, value in get_peft_model_state_dict(base.unet).items()}, STYLE_FILE)
