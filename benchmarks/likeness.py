@@ -194,8 +194,8 @@ def speed(finder: FaceFinder) -> None:
 
     print("\nspeed, 8 photos                                   wall   processor   (seconds, best of 5)")
     for label, work in (
-        ("detection, 12 megapixels", lambda: [finder.faces(0, one.image) for one in large]),
-        ("detection, as an archive is read: 1536 px", lambda: [finder.faces(0, one.image) for one in small]),
+        ("detection, 12 megapixels", lambda: finder.find([one.image for one in large])),
+        ("detection, as an archive is read: 1536 px", lambda: finder.find([one.image for one in small])),
         ("everything, 1536 px", lambda: finder.portraits(small)),
     ):
         wall, processor = best(work)

@@ -80,6 +80,7 @@ class FaceFinder:
         analysis.prepare(ctx_id=0, det_thresh=CONFIDENCE, det_size=(DETECTION_SIZES[0], DETECTION_SIZES[0]))
         self.detector = analysis.det_model
         self.recogniser = analysis.models["recognition"]
+        self.threads = ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_AT_ONCE), "faces")
 
     def portraits(
         self,
@@ -100,16 +101,11 @@ class FaceFinder:
         Raises:
             FaceDetectionError: There is no face in any photo.
         """
-        images = [photo.image for photo in photos]
-        with ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_AT_ONCE)) as threads:
-            found = list(threads.map(self.faces, range(len(photos)), images))
-            if not any(found):
-                found = list(threads.map(self.small_faces, range(SEARCHED), images))
-                found += [[]] * (len(photos) - len(found))
-            faces = [face for of_photo in found for face in of_photo]
-            if not faces:
-                raise no_face([photo.name for photo in photos], field)
-            embeddings = np.stack(list(threads.map(self.embedding, faces)))
+        found = self.find([photo.image for photo in photos])
+        faces = [face for of_photo in found for face in of_photo]
+        if not faces:
+            raise no_face([photo.name for photo in photos], field)
+        embeddings = np.stack(list(self.threads.map(self.embedding, faces)))
         directions = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
 
         kept = person(faces, directions)
@@ -138,6 +134,14 @@ class FaceFinder:
             )
             for index in chosen
         ]
+
+    def find(self, images: Sequence[Image.Image]) -> list[list[Face]]:
+        """Each photo's faces; very small ones are looked for where there are no others."""
+        found = list(self.threads.map(self.faces, range(len(images)), images))
+        if not any(found):
+            found = list(self.threads.map(self.small_faces, range(SEARCHED), images))
+            found += [[]] * (len(images) - len(found))
+        return found
 
     def faces(self, photo: int, image: Image.Image) -> list[Face]:
         """A photo's largest faces, in the photo turned so that they are upright."""
