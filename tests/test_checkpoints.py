@@ -190,7 +190,7 @@ class TestDamage:
         assert torch.equal(latents(pipe), plain)
         assert not any("again" in line for line in opened(deployment(folder))[1])
 
-    @pytest.mark.parametrize("name", ["unet-*.json", "frame-*/frame.json", "frame-*/tokenizer/tokenizer.json"])
+    @pytest.mark.parametrize("name", ["unet-*.json", "frame-*/frame.json", "frame-*/tokenizers.json"])
     def test_a_damaged_description_is_made_again(self, folder: Path, plain: torch.Tensor, name: str) -> None:
         (path,) = (folder / "cache" / "prepared").glob(name)
         path.write_text("{")

@@ -1,4 +1,4 @@
-"""Prepared networks become pipelines: one thread reads and checks files while this one builds the empty modules."""
+"""Prepared networks become pipelines: threads read and check files while this one builds the empty modules."""
 
 import gc
 from collections.abc import Iterator
@@ -14,7 +14,6 @@ import transformers
 from accelerate import init_empty_weights
 from diffusers import StableDiffusionXLPipeline
 from torch import Tensor, nn
-from transformers import CLIPTokenizer
 from transformers.initialization import no_init_weights
 
 from photomaker.checkpoints import make_scheduler
@@ -24,6 +23,7 @@ from photomaker.pipeline import PhotoMakerPipeline
 from photomaker.recipes import FRAME, NETWORKS, Recipe
 from photomaker.sources import read_json
 from photomaker.store import Entry, Store
+from photomaker.tokenizers import read_tokenizers
 
 Tensors = dict[str, Tensor]
 
@@ -37,7 +37,8 @@ def assemble(store: Store, recipes: dict[str, Recipe], device: torch.device) -> 
     entries = {
         (name, part): store.entry(part, recipe.keys[part]) for name, recipe in recipes.items() for part in NETWORKS
     }
-    with collector_at_rest(), ThreadPoolExecutor(1, "weights") as reader:
+    readers = 1 if device.type == "cuda" else 2  # onto a GPU, FlashPack reads each file with many threads
+    with collector_at_rest(), ThreadPoolExecutor(readers, "weights") as reader:
         reads: dict[str, Future[Tensors]] = {}
         for (name, part), entry in entries.items():
             if entry.file not in reads:
@@ -75,6 +76,8 @@ def collector_at_rest() -> Iterator[None]:
         yield
     finally:
         if collecting:
+            gc.freeze()  # and back: what was made here is old now, and not walked through at the next allocation
+            gc.unfreeze()
             gc.enable()
 
 
@@ -82,8 +85,8 @@ class Frame:
     """A pipeline's tokenizers and scheduler."""
 
     def __init__(self, folder: Path) -> None:
-        self.tokenizers = {name: CLIPTokenizer.from_pretrained(folder / name) for name in ("tokenizer", "tokenizer_2")}
-        self.schedule: dict[str, Any] = read_json(folder / "scheduler" / "scheduler_config.json")
+        self.tokenizers = read_tokenizers(folder / "tokenizers.json")
+        self.schedule: dict[str, Any] = read_json(folder / "scheduler_config.json")
         self.options: dict[str, Any] = read_json(folder / "pipeline.json")
 
     def pipeline(self, modules: dict[str, nn.Module], recipe: Recipe) -> PhotoMakerPipeline:

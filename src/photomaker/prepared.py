@@ -5,7 +5,7 @@ Preparing fuses the LoRAs, casts, lays convolutions out as they will run, and wr
 
     prepared/KEY.json             what a network was made from (hashed: KEY), its class, configuration and seal
     prepared/CONTENT.flashpack    its weights, named by their own sha256, so that equal networks are one file
-    prepared/KEY/                 tokenizers and scheduler
+    prepared/KEY/                 tokenizers (:mod:`photomaker.tokenizers`) and scheduler
 
 A changed deployment changes the keys of just what it touches; the rest is found again. Files are written under
 temporary names and renamed; a lock lets one runner prepare while others wait for it. What cannot be read back as it

@@ -12,11 +12,12 @@ import torch
 from photomaker.checkpoints import CheckpointError, LoRA
 from photomaker.sources import Hub, digest, identity
 
-FORMAT = 1  # of the prepared form; raised when the same sources are to be prepared anew
+FORMAT = 2  # of the prepared form; raised when the same sources are to be prepared anew
 FRAME = "frame"  # tokenizers and scheduler
 FUSED = ("unet", "text_encoder", "text_encoder_2")  # what a LoRA may reach
 NETWORKS = (*FUSED, "vae", "id_encoder")
-FRAME_FILES = ("model_index.json", "tokenizer", "tokenizer_2", "scheduler")
+TOKENIZERS = ("tokenizer", "tokenizer_2")
+FRAME_FILES = ("model_index.json", *TOKENIZERS, "scheduler")
 CONVOLUTIONAL = ("unet", "vae")
 
 

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from photomaker import checkpoints, packed
 from photomaker.packed import CorruptError, Seal
-from photomaker.recipes import FRAME, FUSED, Recipe
+from photomaker.recipes import FRAME, FUSED, TOKENIZERS, Recipe
 from photomaker.sources import digest, read_json
+from photomaker.tokenizers import write_tokenizers
 
 UNUSED = 30 * 24 * 3600  # seconds after which what no runner has opened is deleted
 
@@ -158,8 +159,8 @@ class Store:
     def _add_frame(self, key: str, sdxl: StableDiffusionXLPipeline) -> None:
         with tempfile.TemporaryDirectory(dir=self.folder, prefix=packed.TEMPORARY) as name:
             folder = Path(name) / key
-            for part in ("tokenizer", "tokenizer_2", "scheduler"):
-                getattr(sdxl, part).save_pretrained(folder / part)
+            sdxl.scheduler.save_pretrained(folder)
+            write_tokenizers({name: getattr(sdxl, name) for name in TOKENIZERS}, folder / "tokenizers.json")
             (folder / "pipeline.json").write_text(
                 json.dumps({"force_zeros_for_empty_prompt": bool(sdxl.config.force_zeros_for_empty_prompt)})
             )
