@@ -132,11 +132,12 @@ def demo(
 
 @app.command()
 def fetch(deployment: DeploymentFile = None) -> None:
-    """Download a deployment's checkpoints ahead of time, and prepare them."""
+    """Download a deployment's checkpoints and face models to this machine ahead of time, and prepare them."""
     settings = opened(deployment)
     quiet()
     from photomaker import prepared
     from photomaker.checkpoints import CheckpointError
+    from photomaker.face_models import face_models
 
     try:
         with downloads() as bar:
@@ -148,6 +149,8 @@ def fetch(deployment: DeploymentFile = None) -> None:
                 bar.update(tasks[name], completed=done, total=total)
 
             prepared.fetch(settings, log=lambda line: bar.console.print(escape(line), style="dim"), progress=told)
+        if settings.faces == "crop":
+            face_models(settings)
     except CheckpointError as error:
         raise failed(str(error)) from None
     console.print("Every checkpoint of the deployment is here.")

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
-from filelock import FileLock
 from PIL import Image
 
 from photomaker.archive import MAX_PHOTO_BYTES, Photo, read_photos
@@ -21,11 +20,12 @@ from photomaker.conditioning import start_merge_step
 from photomaker.deployment import Deployment
 from photomaker.download import MAX_ARCHIVE_BYTES, fetch
 from photomaker.errors import Cancelled, ContentPolicyError, FeatureNotSupportedError
+from photomaker.face_models import face_models
 from photomaker.identities import Identities, Identity
 from photomaker.images import read_image
 from photomaker.inference import accelerate, warm_up
 from photomaker.pipeline import PhotoMakerPipeline
-from photomaker.prepared import cache_root, open_pipelines
+from photomaker.prepared import open_pipelines
 from photomaker.prompts import check_room, check_text, photo_room
 from photomaker.styles import DEFAULT_STYLE, styled
 
@@ -216,15 +216,10 @@ class Service:
 
 
 def face_finder(deployment: Deployment) -> "FaceFinder":
-    """InsightFace with the deployment's model pack; runners share one store, and one of them fills it."""
+    """InsightFace with the deployment's model pack."""
     from photomaker.faces import FaceFinder  # a deployment without faces starts without InsightFace
 
-    if deployment.face_root is not None:
-        return FaceFinder(deployment.face_pack, deployment.face_root)
-    store = cache_root(deployment) / "faces"
-    store.mkdir(parents=True, exist_ok=True)
-    with FileLock(store / ".lock"):
-        return FaceFinder(deployment.face_pack, store)
+    return FaceFinder(deployment.face_pack, face_models(deployment))
 
 
 def safety_checker() -> "SafetyChecker":

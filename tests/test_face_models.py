@@ -1,0 +1,86 @@
+"""InsightFace's pack comes to the shared disk whole or not at all; its own store is far away and stands aside."""
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from insightface.utils import storage
+
+from photomaker.checkpoints import CheckpointError
+from photomaker.deployment import Deployment
+from photomaker.face_models import face_models
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture
+def deployment(tmp_path: Path) -> Deployment:
+    settings = Deployment.read(HERE / "deployment.toml")
+    return settings.model_copy(update={"cache_dir": str(tmp_path), "face_root": None, "face_pack": "pack"})
+
+
+def from_store(monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], None]) -> list[str]:
+    """Answer InsightFace's downloads with what ``write`` writes; the addresses asked for."""
+    asked: list[str] = []
+
+    def download_file(url: str, path: str, overwrite: bool) -> None:
+        asked.append(url)
+        write(Path(path))
+
+    monkeypatch.setattr(storage, "download_file", download_file)
+    return asked
+
+
+def whole(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("det.onnx", b"detector")
+        archive.writestr("rec.onnx", b"recogniser")
+
+
+def cut_off(path: Path) -> None:
+    whole(path)
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+def unreachable(path: Path) -> None:
+    raise RuntimeError("Failed downloading")
+
+
+def full(path: Path) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_pack_is_downloaded_once(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = from_store(monkeypatch, whole)
+    for _ in range(2):
+        models = face_models(deployment) / "models" / "pack"
+        assert {path.name for path in models.iterdir()} == {"det.onnx", "rec.onnx"}
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("write", [cut_off, unreachable, full])
+def test_what_went_wrong_is_said_and_leaves_nothing_behind(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], None]
+) -> None:
+    from_store(monkeypatch, write)
+    with pytest.raises(CheckpointError, match="face models pack"):
+        face_models(deployment)
+    from_store(monkeypatch, whole)
+    assert (face_models(deployment) / "models" / "pack" / "rec.onnx").read_bytes() == b"recogniser"
+
+
+def test_a_killed_runners_unfinished_download_is_not_taken_for_the_pack(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    left = tmp_path / "faces" / ".unfinished-x" / "models" / "pack"
+    left.mkdir(parents=True)
+    (left / "det.onnx").write_bytes(b"det")
+    from_store(monkeypatch, whole)
+    assert (face_models(deployment) / "models" / "pack" / "det.onnx").read_bytes() == b"detector"
+
+
+def test_a_folder_of_ones_own_is_taken_as_it_is(deployment: Deployment, tmp_path: Path) -> None:
+    own = deployment.model_copy(update={"face_root": str(tmp_path / "own")})
+    assert face_models(own) == tmp_path / "own"
