@@ -79,6 +79,8 @@ def stock(pipe: PhotoMakerPipeline) -> StableDiffusionXLPipeline:
     """The same weights in a pipeline as diffusers makes it: eager, no switches."""
     components = {name: copy.deepcopy(part) for name, part in pipe.text2img.components.items()}
     plain = StableDiffusionXLPipeline(**components, add_watermarker=False)
+    for network in (plain.unet, plain.vae):
+        network.to(memory_format=torch.contiguous_format)  # prepared weights may be channels-last
     plain.set_progress_bar_config(disable=True)
     return plain
 

@@ -1,7 +1,8 @@
 """From the name of a checkpoint to files on this machine: paths as they are, names on the hub downloaded once.
 
-Downloads are huggingface_hub's: under a temporary name until they are whole, resumed after an interruption,
-locked against several runners starting at once. What is there already is used without asking the hub, so a
+Downloads are huggingface_hub's: under a temporary name until they are whole, resumed where a connection broke,
+locked against several runners starting at once. A runner that is killed leaves the file it was at to the next one,
+which begins that file again, and keeps the whole ones. What is there already is used without asking the hub, so a
 start needs no network, and a branch such as "main" stays where it was when it was first downloaded.
 """
 
