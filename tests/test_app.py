@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from fastapi.testclient import TestClient
 from PIL import Image
 
@@ -292,6 +293,20 @@ def test_the_log_shows_steps_and_what_was_left_out(client: TestClient, capfd: py
     assert any("notes.txt" in line for line in lines)
     assert any("torn.png" in line for line in lines)
     assert any("hourglass" in line and "dropped" in line for line in lines)
+
+
+def test_a_device_without_memory_asks_for_another_runner(client: TestClient) -> None:
+    """For that request alone: the next one is answered."""
+    from fal.ref import get_current_app
+
+    def refuse(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    (unet, *_) = {pipe.text2img.unet for pipe in get_current_app().service.pipelines.values()}
+    hook = unet.conv_out.register_forward_pre_hook(refuse)
+    assert client.post("/", json=GOOD).status_code == 503
+    hook.remove()
+    assert client.post("/", json=GOOD).status_code == 200
 
 
 def test_cancelling_a_running_request(client: TestClient) -> None:

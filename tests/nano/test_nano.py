@@ -6,6 +6,8 @@ import torch
 from PIL import Image, ImageChops
 
 from benchmarks.nano_likeness import SCENES, Case, Scale, cases, photos_of
+from photomaker.deployment import Deployment, package_folder
+from photomaker.prepared import open_pipelines
 from photomaker.styles import NO_STYLE, STYLES, styled
 from training.identity import draw_identity
 from training.judge import load_judge
@@ -97,6 +99,16 @@ def test_styles_change_the_look_and_keep_the_person(nano):
     plain = made[NO_STYLE][0]
     visible = [name for name in STYLES if difference(made[name][0], plain) > 12]
     assert len(visible) >= 5, visible
+
+
+def test_the_two_pipelines_that_its_deployment_serves(tmp_path):
+    """photomaker-style shows at a glance, and keeps the person."""
+    deployment = Deployment.read(package_folder() / "nano" / "fal.toml").model_copy(update={"cache_dir": str(tmp_path)})
+    served = open_pipelines(deployment, log=print)
+    assert set(served) == {"photomaker", "photomaker-style"}
+    usual, painted = ([picture(pipe, person(who)) for who in (PALE, DARK)] for pipe in served.values())
+    assert all(difference(one, other) > 12 for one, other in zip(usual, painted, strict=True))
+    assert cheeks(painted[0]) > cheeks(painted[1]) + 20
 
 
 def test_pictures_look_like_the_person(nano):
