@@ -6,9 +6,15 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from PIL import Image, ImageOps
+
+from photomaker.archive import read_photos
+
+SIDE, GAP = 256, 24  # pixels, of the photos beside the pictures
 DOCUMENTED_ARCHIVE = "https://storage.googleapis.com/falserverless/model_tests/photomaker/elon.zip"
 
 # As the endpoint's documentation prints it; only the archive's URL is replaced by one that exists.
@@ -43,13 +49,14 @@ def through_local_platform(app: Path, archive: Path, folder: Path) -> int:
 
 
 def call(archive: Path, folder: Path) -> list[Path]:
-    """Upload the archive, run the example on it, and save the pictures that come back."""
+    """Upload the archive, run the example on it, save the pictures that come back, and them beside the photos."""
     import fal_client
     import httpx
 
     url = fal_client.upload_file(str(archive))
     example = SNIPPET.replace(DOCUMENTED_ARCHIVE, url)
     print(example, flush=True)
+    print("It prints all lines of the log so far with every update, as fal sends them.", flush=True)
     names: dict[str, Any] = {}
     exec(example, names)  # noqa: S102 - the constant above
     folder.mkdir(parents=True, exist_ok=True)
@@ -58,7 +65,19 @@ def call(archive: Path, folder: Path) -> list[Path]:
         path = folder / f"{archive.stem}-{names['result']['seed']}-{number}.png"
         path.write_bytes(httpx.get(image["url"], timeout=60).raise_for_status().content)
         saved.append(path)
-    return saved
+    beside = folder / f"{archive.stem}-{names['result']['seed']}-beside.png"
+    side_by_side([photo.image for photo in read_photos(archive.read_bytes())], saved).save(beside)
+    return [*saved, beside]
+
+
+def side_by_side(photos: Sequence[Image.Image], pictures: Sequence[Path]) -> Image.Image:
+    """The photos on the left, and, after a gap, what was made of them."""
+    tiles = [*photos, *map(Image.open, pictures)]
+    strip = Image.new("RGB", (SIDE * len(tiles) + GAP, SIDE), "white")
+    for index, tile in enumerate(tiles):
+        left = SIDE * index + (GAP if index >= len(photos) else 0)
+        strip.paste(ImageOps.fit(tile.convert("RGB"), (SIDE, SIDE)), (left, 0))
+    return strip
 
 
 if __name__ == "__main__":
