@@ -13,6 +13,7 @@ import torch
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from photomaker.schema import PhotomakerInput
 from tests.archives import PHOTOS, data_uri, photos, zipped
 
 HERE = Path(__file__).parent
@@ -358,6 +359,7 @@ def test_openapi(client: TestClient) -> None:
         "seed",
     ]
     assert served["PhotomakerInput"]["x-fal-order-properties"] == order
+    assert served["PhotomakerInput"]["properties"] == PhotomakerInput.model_json_schema()["properties"]
     assert served["PhotomakerOutput"]["x-fal-order-properties"] == ["images", "seed"]
     assert served["PhotomakerOutput"]["required"] == ["images", "seed"]
     body = document["paths"]["/"]["post"]["requestBody"]["content"]["application/json"]["schema"]

@@ -1,5 +1,6 @@
 """The command line, as typed."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,18 @@ def run(*arguments: str) -> tuple[int, str]:
     result = CliRunner().invoke(app, list(arguments))
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result.exit_code, " ".join(result.output.split())
+
+
+def test_wherever_the_photos_lie_and_however_old_they_are(tmp_path: Path) -> None:
+    for number, photo in enumerate(PHOTOS[:2]):
+        folder = tmp_path / ".hidden" / str(number)
+        folder.mkdir(parents=True)
+        (folder / "me.png").write_bytes(photo.read_bytes())
+        os.utime(folder / "me.png", (0, 0))
+    sources = [str(tmp_path / ".hidden" / number / "me.png") for number in "01"]
+    for given in (sources, [str(tmp_path / ".hidden")]):
+        code, output = run(*GENERATE, *given, *PROMPT, "--seed", "5", "-o", str(tmp_path / "out"))
+        assert code == 0, output
 
 
 @pytest.mark.parametrize("form", ["photos", "folder", "archive"])

@@ -83,4 +83,7 @@ def test_a_killed_runners_unfinished_download_is_not_taken_for_the_pack(
 
 def test_a_folder_of_ones_own_is_taken_as_it_is(deployment: Deployment, tmp_path: Path) -> None:
     own = deployment.model_copy(update={"face_root": str(tmp_path / "own")})
+    with pytest.raises(CheckpointError, match="no folder models/pack"):
+        face_models(own)
+    (tmp_path / "own" / "models" / "pack").mkdir(parents=True)
     assert face_models(own) == tmp_path / "own"

@@ -269,3 +269,11 @@ def test_a_pack_without_a_recogniser_is_refused(tmp_path: Path) -> None:
 
 def test_points_in_one_place_are_no_upright_face() -> None:
     assert not Face(0, Image.new("RGB", (9, 9)), (0, 0, 9, 9), np.zeros((5, 2), np.float32), 0.9).upright
+
+
+def test_photos_of_the_same_name_are_told_apart(finder: FaceFinder) -> None:
+    kept = finder.portraits([Photo("me.jpg", photo("obama")), Photo("me.jpg", photo("obama2"))])
+    alone = [finder.portraits([Photo("me.jpg", photo(name))])[0] for name in ("obama", "obama2")]
+    assert [portrait.photo for portrait in kept] == [0, 1]
+    for portrait, expected in zip(kept, alone, strict=True):
+        np.testing.assert_allclose(portrait.embedding, expected.embedding, atol=1e-3)

@@ -180,12 +180,14 @@ def archived(paths: Iterable[Path]) -> bytes:
         return paths[0].read_bytes()
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
-        for path in paths:
+        for number, path in enumerate(paths):
             if path.name.lower().endswith(SMALL_ARCHIVE):
                 raise typer.BadParameter(f"{path}: an archive goes alone, without further photos")
             for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
                 if file.is_file():
-                    archive.write(file)
+                    name = file.relative_to(path).as_posix() if path.is_dir() else file.name
+                    name = f"{number}/{name}" if name in archive.namelist() else name
+                    archive.writestr(name, file.read_bytes())
     return packed.getvalue()
 
 

@@ -17,11 +17,11 @@ RequestError                            422, one entry of fal's ``detail`` list
 │   └── UnsupportedImageFormatError     unsupported_image_format  supported_formats
 ├── FaceDetectionError                  face_detection_error
 ├── ContentPolicyError                  content_policy_violation
-├── NoMediaGeneratedError               no_media_generated
-├── FeatureNotSupportedError            feature_not_supported
-└── NotOneOfError                       one_of                    expected
+└── FeatureNotSupportedError            feature_not_supported
 
 Cancelled                               the caller took the request back; 499 on the wire
+
+What pydantic refuses (types, ranges, and fal's ``one_of`` for enums) is schema.py's.
 
 Types and contexts: https://docs.fal.ai/errors. Nothing here knows HTTP beyond the status code that fal's
 documentation gives a type; photomaker_app.py turns these into responses.
@@ -157,19 +157,8 @@ class ContentPolicyError(RequestError):
     type = "content_policy_violation"
 
 
-class NoMediaGeneratedError(RequestError):
-    type = "no_media_generated"
-
-
 class FeatureNotSupportedError(RequestError):
     type = "feature_not_supported"
-
-
-class NotOneOfError(RequestError):
-    type = "one_of"
-
-    def __init__(self, field: str, message: str, *, expected: Sequence[str], input: object = None) -> None:  # noqa: A002
-        super().__init__(field, message, input=input, expected=list(expected))
 
 
 class Cancelled(Exception):  # noqa: N818 - not an error of anybody's

@@ -19,10 +19,15 @@ def face_models(deployment: Deployment) -> Path:
     InsightFace takes any folder of that name for the whole pack, so the name is given to what is complete.
 
     Raises:
-        CheckpointError: The pack cannot be downloaded or written.
+        CheckpointError: The pack is not in the deployment's own folder, or cannot be downloaded or written.
     """
     if deployment.face_root is not None:
-        return Path(deployment.face_root)
+        own = Path(deployment.face_root)
+        if not (own / "models" / deployment.face_pack).is_dir():
+            raise CheckpointError(
+                f"{own}: there is no folder models/{deployment.face_pack} in it (face_root, face_pack)"
+            )
+        return own
     store = cache_root(deployment) / "faces"
     models = store / "models" / deployment.face_pack
     try:

@@ -42,11 +42,13 @@ class Portrait:
     """One photo's view of the person.
 
     Attributes:
-        name: The photo's name in the archive.
+        photo: Which photo it is of.
+        name: That photo's name in the archive.
         image: An upright square around the face, with margin, RGB, at the photo's own resolution.
         embedding: (512,) float32, the recogniser's embedding, not normalised.
     """
 
+    photo: int
     name: str
     image: Image.Image
     embedding: Floats
@@ -128,6 +130,7 @@ class FaceFinder:
                 log(f"{photos[faces[index].photo].name}: left out, the prompt has no room for more photos")
         return [
             Portrait(
+                photo=faces[index].photo,
                 name=photos[faces[index].photo].name,
                 image=portrait(faces[index], found[faces[index].photo]),
                 embedding=embeddings[index],

@@ -7,6 +7,7 @@ prompt; the class word is repeated once for every ID token, and these repetition
 any case and before any punctuation, and never inside a longer word.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -64,9 +65,9 @@ def class_token_index(prompt: str, tokenizer: PreTrainedTokenizerBase) -> int:
     Raises:
         PromptError: The trigger word is missing, doubled, or has no class word directly before it.
     """
-    ids = tokenizer.encode(prompt, verbose=False)
+    encoded = tokenizer(prompt, return_offsets_mapping=True, verbose=False)
     trigger = trigger_id(tokenizer)
-    found = [index for index, token in enumerate(ids) if token == trigger]
+    found = [index for index, token in enumerate(encoded["input_ids"]) if token == trigger]
     if not found:
         raise PromptError("prompt", f'The prompt has no trigger word "{TRIGGER}". {EXAMPLE}', input=prompt)
     if len(found) > 1:
@@ -75,13 +76,14 @@ def class_token_index(prompt: str, tokenizer: PreTrainedTokenizerBase) -> int:
             f'The prompt has the trigger word "{TRIGGER}" {len(found)} times. {EXAMPLE}',
             input=prompt,
         )
-    before = tokenizer.convert_ids_to_tokens(ids[found[0] - 1])
     if found[0] == 1:
         raise PromptError(
             "prompt", f'The trigger word "{TRIGGER}" has no class word before it. {EXAMPLE}', input=prompt
         )
-    if not any(character.isalnum() for character in before.removesuffix("</w>")):
-        mark = before.removesuffix("</w>")
+    start, end = encoded["offset_mapping"][found[0] - 1]
+    possessive = re.search(r"(?<=\w)['\u2019]s$", prompt[:end], re.IGNORECASE)
+    mark = possessive[0] if possessive else prompt[start:end]  # as written: a token may be a byte of a character
+    if not mark[:1].isalnum():
         raise PromptError(
             "prompt",
             f'"{mark}" stands between the class word and the trigger word "{TRIGGER}". {EXAMPLE}',

@@ -192,8 +192,7 @@ class Service:
             embeddings = torch.from_numpy(np.stack([portrait.embedding for portrait in portraits]))
             images = [portrait.image for portrait in portraits]
             if self.deployment.faces == "off":
-                whole = {photo.name: photo.image for photo in photos}
-                images = [whole[portrait.name] for portrait in portraits]
+                images = [photos[portrait.photo].image for portrait in portraits]
             return Identity(pipe.identify(images, embeddings), limited=len(portraits) == room)
 
         encoder = str(id(pipe.id_encoder))
