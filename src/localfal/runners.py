@@ -22,7 +22,10 @@ POLL_SECONDS = 0.05
 STOP_SECONDS = 10.0
 MAX_LINE = 8192
 MAX_READS = 64
-FIRST_START_ATTEMPTS = 2
+# Before the first one is ready: an app that gives up twice cannot start. One that was killed (for its memory, by hand)
+# says less about the app.
+GIVEN_UP_STARTS = 2
+KILLED_STARTS = 5
 MAX_BACKOFF_SECONDS = 30.0
 
 LINE_BREAK = re.compile(rb"\r\n|\n|\r")
@@ -30,6 +33,10 @@ LINE_BREAK = re.compile(rb"\r\n|\n|\r")
 
 class RunnerStartError(Exception):
     """The app does not come up; the text ends with the last lines that it printed."""
+
+    def __init__(self, text: str, *, killed: bool) -> None:
+        super().__init__(text)
+        self.killed = killed
 
 
 class Runner:
@@ -82,7 +89,8 @@ class Runner:
                     return
             await asyncio.sleep(POLL_SECONDS)
         code = self._process.returncode
-        raise RunnerStartError("\n".join([f"runner {self.number} ended with exit code {code}", *self.last_lines]))
+        text = "\n".join([f"runner {self.number} ended with exit code {code}", *self.last_lines])
+        raise RunnerStartError(text, killed=code < 0)
 
     def read_output(self) -> None:
         """Take in everything that the runner has printed so far.
@@ -199,9 +207,9 @@ class Fleet:
             self.runners[number] = runner
             try:
                 await runner.ready()
-            except RunnerStartError:
+            except RunnerStartError as error:
                 failures += 1
-                if not self._ready.is_set() and failures >= FIRST_START_ATTEMPTS:
+                if not self._ready.is_set() and failures >= (KILLED_STARTS if error.killed else GIVEN_UP_STARTS):
                     raise
             else:
                 self._ready.set()

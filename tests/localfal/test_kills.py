@@ -106,3 +106,20 @@ def test_results_and_uploads_survive(own: Served, client: httpx.Client) -> None:
     assert own.result(client, request_id).json() == result
     assert own.status(client, request_id, logs=True)["logs"] == logs
     assert client.get(result["images"][0]["url"]).content == picture
+
+
+def test_runners_killed_while_they_start_are_started_again(own: Served, client: httpx.Client) -> None:
+    request_id = own.submit(client, prompt="accepted", seconds=1)
+    own.kill()
+    own.spawn()
+    killed: set[int] = set()
+
+    def next_pid() -> int | None:
+        return next(iter(set(own.runner_pids()) - killed), None)
+
+    for _ in range(3):
+        pid = eventually(next_pid)
+        os.kill(pid, signal.SIGKILL)
+        killed.add(pid)
+    own.wait_until_ready()
+    assert own.result(client, request_id).json()["prompt"] == "accepted"
