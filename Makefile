@@ -23,6 +23,7 @@ demo: setup
 	$(BIN)/photomaker demo
 
 test: setup
+	@command -v npm >/dev/null || { echo "The tests of the JavaScript client need Node.js with npm."; exit 1; }
 	$(BIN)/python -m pytest
 
 serve: setup

@@ -16,7 +16,7 @@ from typing import Any
 
 import fal
 from fal.auth import fetch_auth_credentials
-from fal.exceptions import RequestCancelledException, UnauthenticatedException
+from fal.exceptions import UnauthenticatedException
 from fal.toolkit import Image
 from fal.toolkit.compilation import synchronized_inductor_cache
 from fal.toolkit.file.types import RepositoryId
@@ -28,6 +28,8 @@ from photomaker.schema import PhotomakerInput, PhotomakerOutput
 
 ROOT = Path(__file__).parent
 DEPLOYMENT = Deployment.chosen(default=ROOT / "fal.toml")
+BILLABLE = "x-fal-billable-units"
+UNBILLED = {BILLABLE: "0"}
 DEFAULT_GRACE_SECONDS = 5  # fal's own, between SIGTERM and SIGKILL
 GOODBYE_SECONDS = 2.0  # of it, for the step under way, the answer and the end of the process
 PINNED = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
@@ -83,7 +85,7 @@ class PhotoMaker(fal.App):
         finally:
             watching.cancel()
             self.running.pop(x_fal_request_id or "", None)
-        response.headers["x-fal-billable-units"] = str(len(output.images))
+        response.headers[BILLABLE] = str(len(output.images))
         return output
 
     @fal.endpoint("/cancel")
@@ -120,11 +122,12 @@ class PhotoMaker(fal.App):
         except Cancelled as error:
             if not cancelled.is_set():  # 503: fal's queue sends the request to another runner
                 leaving = "The runner is shutting down. Send the request again."
-                raise HTTPException(503, leaving, {"x-fal-billable-units": "0"}) from None
-            raise RequestCancelledException(str(error)) from None
+                raise HTTPException(503, leaving, UNBILLED) from None
+            # As fal answers its own RequestCancelledException, which takes no headers.
+            raise HTTPException(499, str(error), UNBILLED) from None
         except RequestError as error:
             say(f"{error.type}: {error.message}")
-            raise HTTPException(error.status, [error.as_detail()], {"x-fal-billable-units": "0"}) from None
+            raise HTTPException(error.status, [error.as_detail()], UNBILLED) from None
 
 
 async def disconnect(request: Request, cancelled: Event) -> None:

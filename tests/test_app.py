@@ -311,18 +311,20 @@ def test_a_device_without_memory_asks_for_another_runner(client: TestClient) -> 
 
 
 def test_cancelling_a_running_request(client: TestClient) -> None:
-    answers: list[int] = []
+    answers: list[Any] = []
 
     def ask() -> None:
         body = GOOD | {"num_inference_steps": 100, "num_images": 4}
-        answers.append(client.post("/", json=body, headers={"x-fal-request-id": "one"}).status_code)
+        answers.append(client.post("/", json=body, headers={"x-fal-request-id": "one"}))
 
     asking = threading.Thread(target=ask)
     asking.start()
     while not client.post("/cancel", headers={"x-fal-request-id": "one"}).json()["cancelled"]:
         assert asking.is_alive()
     asking.join(timeout=60)
-    assert answers == [499]
+    (answer,) = answers
+    assert (answer.status_code, answer.headers["x-fal-billable-units"]) == (499, "0")
+    assert answer.json() == {"detail": "Request cancelled by the client."}
     assert client.post("/cancel", headers={"x-fal-request-id": "one"}).json() == {"cancelled": False}
 
 

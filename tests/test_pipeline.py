@@ -132,6 +132,16 @@ def test_a_prompt_without_the_trigger_word(pipe: PhotoMakerPipeline, photos: lis
         pipe("a photo of a man", photos)
 
 
+def test_words_that_find_no_room_are_named_in_the_log(
+    pipe: PhotoMakerPipeline, photos: list[Image.Image], caplog: pytest.LogCaptureFixture
+) -> None:
+    latents(pipe, photos, prompt="a man img, " + "red " * 70 + "hat and an hourglass")
+    (record,) = caplog.records
+    assert record.name.startswith("photomaker")
+    assert "dropped" in record.message
+    assert record.message.endswith("hourglass")
+
+
 def test_no_photos(pipe: PhotoMakerPipeline) -> None:
     with pytest.raises(ValueError, match="at least one photo"):
         pipe(PROMPT, [])

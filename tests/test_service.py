@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 
 from photomaker.deployment import Deployment
-from photomaker.errors import Cancelled, ContentPolicyError
+from photomaker.errors import Cancelled, ContentPolicyError, PromptError
 from photomaker.identities import Identities, Identity
 from photomaker.pipeline import PhotoMakerPipeline
 from photomaker.safety import SafetyChecker
 from photomaker.service import Listener, Request, Service
-from tests.archives import photos
+from tests.archives import PHOTOS, photos, zipped
 
 HERE = Path(__file__).parent
 REQUEST = Request(prompt="a man img", photos=photos(2), num_inference_steps=20, seed=1)
@@ -59,6 +59,17 @@ def test_a_known_archive_serves_other_prompts(service: Service, embeddings: list
     pictures(service)
     pictures(service, prompt="a rather long photo of a tall old man img, on the beach")
     assert embeddings == [2]
+
+
+def test_a_known_archive_is_spoken_of_again(service: Service) -> None:
+    archive = zipped({PHOTOS[0].name: PHOTOS[0].read_bytes(), "torn.png": PHOTOS[1].read_bytes()[:900]})
+    spoken: list[list[str]] = []
+    for _ in range(2):
+        lines: list[str] = []
+        list(service.generate(Request(**{**vars(REQUEST), "photos": archive}), Listener(log=lines.append)))
+        spoken.append(lines)
+    assert [line for line in spoken[0] if "torn.png" in line]
+    assert spoken[0] == spoken[1]
 
 
 def test_another_archive_is_another_person(service: Service, embeddings: list[int]) -> None:
@@ -133,6 +144,15 @@ def test_the_deployment_chooses_the_safety_check(pipe: PhotoMakerPipeline) -> No
     service = Service(checked, {"photomaker": pipe})
     assert isinstance(service.safety, SafetyChecker)
     assert len(pictures(service)) == 1
+
+
+def test_a_class_word_that_the_style_moves_too_far_back(service: Service) -> None:
+    prompt = "red " * 71 + "man img"
+    assert pictures(service, prompt=prompt, photos=photos(1), style="(No style)")
+    with pytest.raises(PromptError, match=r'"Neonpunk" puts words of its own before it') as caught:
+        pictures(service, prompt=prompt, style="Neonpunk")
+    assert "(No style)" in caught.value.message
+    assert caught.value.input == prompt
 
 
 def test_the_device_is_free_after_a_cancelled_request(service: Service) -> None:

@@ -15,10 +15,17 @@ REMEMBERED = 32  # archives
 
 @dataclass(frozen=True)
 class Identity:
-    """ID tokens [n · tokens per photo, width], and whether photos were left out for want of room."""
+    """A person, as read from an archive.
+
+    Attributes:
+        tokens: ID tokens [n · tokens per photo, width].
+        limited: Photos were left out for want of room.
+        log: What was said about the archive's files.
+    """
 
     tokens: Tensor
     limited: bool
+    log: tuple[str, ...] = ()
 
 
 class Identities:

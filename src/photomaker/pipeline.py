@@ -4,6 +4,7 @@ photos → ID tokens (id_encoder) → ID prompt (conditioning) → denoising, th
 → pictures. Method: PhotoMaker, arXiv 2312.04461.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, cast
@@ -17,6 +18,8 @@ from photomaker import checkpoints
 from photomaker.conditioning import Conditioning, DelayedMerge, OnStep, condition
 from photomaker.conditioning import start_merge_step as merge_step_of
 from photomaker.id_encoder import IDEncoder
+
+logger = logging.getLogger(__name__)
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
 
@@ -121,8 +124,11 @@ class PhotoMakerPipeline:
         Raises:
             photomaker.errors.PromptError, photomaker.errors.TooManyPhotosError: What to write instead.
         """
+        conditioning = self.condition(prompt, negative_prompt, self.identify(photos, face_embeddings))
+        if conditioning.dropped:
+            logger.warning("the prompt is too long; dropped: %s", conditioning.dropped)
         latents = self.denoise(
-            self.condition(prompt, negative_prompt, self.identify(photos, face_embeddings)),
+            conditioning,
             num_inference_steps=num_inference_steps,
             merge_step=(
                 merge_step_of(style_strength, num_inference_steps) if start_merge_step is None else start_merge_step

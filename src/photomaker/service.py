@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from photomaker.archive import MAX_PHOTO_BYTES, Photo, read_photos
+from photomaker.archive import MAX_PHOTO_BYTES, read_photos
 from photomaker.conditioning import start_merge_step
 from photomaker.deployment import Deployment
 from photomaker.download import MAX_ARCHIVE_BYTES, fetch
-from photomaker.errors import Cancelled, ContentPolicyError, FeatureNotSupportedError
+from photomaker.errors import Cancelled, ContentPolicyError, FeatureNotSupportedError, PromptError
 from photomaker.face_models import face_models
 from photomaker.identities import Identities, Identity
 from photomaker.images import read_image
@@ -27,7 +27,7 @@ from photomaker.inference import accelerate, warm_up
 from photomaker.pipeline import PhotoMakerPipeline
 from photomaker.prepared import open_pipelines
 from photomaker.prompts import check_room, check_text, photo_room
-from photomaker.styles import DEFAULT_STYLE, styled
+from photomaker.styles import DEFAULT_STYLE, NO_STYLE, styled
 
 if TYPE_CHECKING:
     from photomaker.faces import FaceFinder
@@ -161,7 +161,11 @@ class Service:
         tokenizer, tokens = pipe.text2img.tokenizer_2, pipe.id_encoder.tokens_per_photo
         photo_room(request.prompt, tokenizer, tokens)  # the trigger word is the user's, not the style's
         prompt, negative_prompt = styled(request.style, request.prompt, request.negative_prompt)
-        return prompt, negative_prompt, photo_room(prompt, tokenizer, tokens)
+        try:
+            return prompt, negative_prompt, photo_room(prompt, tokenizer, tokens)
+        except PromptError as error:
+            hint = f'{error.message} Or take the style "{NO_STYLE}": "{request.style}" puts words of its own before it.'
+            raise PromptError("prompt", hint, input=request.prompt) from None
 
     def archive(self, request: Request, listener: Listener) -> bytes:
         if request.photos is not None:
@@ -181,27 +185,31 @@ class Service:
 
     def identity(self, pipe: PhotoMakerPipeline, archive: bytes, room: int, listener: Listener) -> Identity:
         """The archive's person as ID tokens."""
+        said: list[str] = []
+
+        def log(line: str) -> None:
+            said.append(line)
+            listener.log(line)
 
         def make() -> Identity:
-            photos = read_photos(archive, field=ARCHIVE_FIELD, on_skipped=listener.log)
+            photos = read_photos(archive, field=ARCHIVE_FIELD, on_skipped=log)
             listener.check()
             if self.faces is None:
-                return self.without_faces(pipe, photos, room)
-            portraits = self.faces.portraits(photos, field=ARCHIVE_FIELD, limit=room, log=listener.log)
-            listener.log(f"using {len(portraits)} of {len(photos)} photos")
+                check_room(len(photos), room)  # the authors' way: every photo as it is
+                return Identity(pipe.identify([photo.image for photo in photos]), limited=False, log=tuple(said))
+            portraits = self.faces.portraits(photos, field=ARCHIVE_FIELD, limit=room, log=log)
+            log(f"using {len(portraits)} of {len(photos)} photos")
             embeddings = torch.from_numpy(np.stack([portrait.embedding for portrait in portraits]))
             images = [portrait.image for portrait in portraits]
             if self.deployment.faces == "off":
                 images = [photos[portrait.photo].image for portrait in portraits]
-            return Identity(pipe.identify(images, embeddings), limited=len(portraits) == room)
+            return Identity(pipe.identify(images, embeddings), limited=len(portraits) == room, log=tuple(said))
 
         encoder = str(id(pipe.id_encoder))
-        return self.identities.get(archive, encoder, room, pipe.id_encoder.tokens_per_photo, make)
-
-    def without_faces(self, pipe: PhotoMakerPipeline, photos: list[Photo], room: int) -> Identity:
-        """The authors' way: every photo as it is, and no more of them than the prompt can hold."""
-        check_room(len(photos), room)
-        return Identity(pipe.identify([photo.image for photo in photos]), limited=False)
+        identity = self.identities.get(archive, encoder, room, pipe.id_encoder.tokens_per_photo, make)
+        for line in identity.log[len(said) :]:  # of a known archive, what was said when it was read
+            listener.log(line)
+        return identity
 
     @contextmanager
     def device_for(self, listener: Listener) -> Iterator[None]:

@@ -22,7 +22,9 @@ class LocalRun:
     """`start()`, then `stop()`; the app's output is in `lines`."""
 
     folder: Path
+    deployment: Path | None = None  # one on the tiny checkpoint, with large pictures
     grace_seconds: int | None = None
+    allow_hosts: str = ""
     lines: list[str] = field(default_factory=list)
 
     def start(self) -> None:
@@ -36,7 +38,8 @@ class LocalRun:
             cwd=ROOT,
             env={
                 **inherited,
-                "PHOTOMAKER_DEPLOYMENT": str(self._deployment()),
+                "PHOTOMAKER_DEPLOYMENT": str(self.deployment or self._large_pictures()),
+                "PHOTOMAKER_ALLOW_HOSTS": self.allow_hosts,
                 "FAL_CONFIG_PATH": str(nobody / "config.toml"),
                 "FAL_HOME_DIR": str(nobody),
                 "HF_HUB_OFFLINE": "1",
@@ -64,7 +67,7 @@ class LocalRun:
     def output(self) -> str:
         return "".join(self.lines)
 
-    def _deployment(self) -> Path:
+    def _large_pictures(self) -> Path:
         path = self.folder / "deployment.toml"
         grace = f"termination_grace_period_seconds = {self.grace_seconds}" if self.grace_seconds else ""
         path.write_text(

@@ -2,7 +2,6 @@
 
 import io
 import json
-import re
 import subprocess
 import zipfile
 from collections.abc import Iterator
@@ -13,18 +12,13 @@ import pytest
 from PIL import Image
 
 from .cloud import Cloud
+from .documented import DOCUMENTED
 from .project import BY_CLASS, ROOT, Project
 from .runner import Runner
 from .sent import layers
 
 pytestmark = pytest.mark.slow
 
-DOCUMENTATION = (ROOT / "tests" / "endpoint.md").read_text()
-(DOCUMENTED,) = (
-    json.loads(block)
-    for block in re.findall(r"```json\n(.*?)```", DOCUMENTATION, re.DOTALL)
-    if '"image_archive_url"' in block and '"seed"' in block
-)
 LISTING = """
 import json
 from importlib.metadata import distributions
