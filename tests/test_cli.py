@@ -8,6 +8,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from photomaker.cli import app
+from photomaker.deployment import VARIABLE
 from tests.archives import PHOTOS, photos
 
 HERE = Path(__file__).parent
@@ -54,6 +55,18 @@ def test_photos_in_every_form_make_the_same_pictures(form: str, tmp_path: Path) 
     with Image.open(saved[0]) as picture:
         assert picture.size == (64, 64)
     assert "--seed 5" in output
+
+
+def test_without_a_deployment_the_package_s_own_checkpoint_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    person = HERE.parent / "src" / "photomaker" / "nano" / "examples" / "bea"
+    code, output = run("generate", str(person), "--prompt", "photo of a woman img", "-o", str(tmp_path))
+    assert code == 0, output
+    (saved,) = tmp_path.glob("*.png")
+    with Image.open(saved) as picture:
+        assert picture.size == (96, 96)
 
 
 def test_an_initial_image_and_a_style(tmp_path: Path) -> None:

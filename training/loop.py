@@ -74,7 +74,8 @@ def train(
     loss_at: Callable[[int], Tensor],
     save: Callable[[], None],
 ) -> None:
-    """Minimise `loss_at(step)`; call `save` with the averaged weights in place, now and then and at the end.
+    """Minimise `loss_at(step)`; call `save` with the averaged weights in place, now and then and at the end,
+    where they stay.
 
     The state is kept in training/work/{stage}.state.pt; a run that finds one goes on from there.
     """
@@ -137,3 +138,4 @@ def train(
         if (step + 1) % schedule.save_every == 0:
             keep(step + 1)
     keep(schedule.steps)
+    average.swap()
