@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -19,14 +20,18 @@ class Hub:
     Attributes:
         url: For HF_ENDPOINT.
         sent: Bytes of each file's content sent so far, over all requests.
+        asked: For each file the first byte of every download of it.
         cut: The next download of a file of this name breaks off half-way.
+        stall: The next download of a file of this name stops half-way, until its caller is gone.
     """
 
     def __init__(self, repositories: dict[str, Path]) -> None:
         self.repositories = repositories
         self.sent: dict[str, int] = {}
         self.requests = 0
+        self.asked: dict[str, list[int]] = {}
         self.cut: set[str] = set()
+        self.stall: set[str] = set()
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -73,6 +78,8 @@ class Hub:
         }
         if start:
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        if request.command == "GET":
+            self.asked.setdefault(found["file"], []).append(start)
         self.reply(request, 206 if start else 200, content[start:], headers, found["file"])
 
     def listing(self, request: BaseHTTPRequestHandler, repository: str, kind: str) -> None:
@@ -106,9 +113,14 @@ class Hub:
         request.end_headers()
         if request.command == "HEAD":
             return
-        if name in self.cut:
-            self.cut.remove(name)
+        stalls = name in self.stall
+        if name in self.cut | self.stall:
+            self.cut.discard(name)
+            self.stall.discard(name)
             body = body[: len(body) // 2]
             request.close_connection = True
         self.sent[name] = self.sent.get(name, 0) + len(body)
         request.wfile.write(body)
+        if stalls:
+            with suppress(ConnectionError):
+                request.connection.recv(1)

@@ -13,8 +13,7 @@ was written is made again.
 """
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -22,12 +21,12 @@ from time import perf_counter
 import diffusers
 import torch
 import transformers
-from filelock import FileLock, Timeout
 
 from photomaker import checkpoints
 from photomaker.assembly import assemble
 from photomaker.checkpoints import CheckpointError, LoRA
 from photomaker.deployment import RUNNERS_DISK, Deployment, PipelineSettings, on_disk
+from photomaker.locks import alone
 from photomaker.packed import CorruptError
 from photomaker.pipeline import PhotoMakerPipeline
 from photomaker.recipes import Recipe
@@ -158,7 +157,11 @@ def make(store: Store, recipes: dict[str, Recipe], log: Log) -> None:
     """Write what the store does not have yet, one runner at a time."""
     if all(store.has(recipe) for recipe in recipes.values()):
         return
-    with alone(store, log):
+    try:
+        store.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"{store.folder}: cannot be written: {error.strerror}") from error
+    with alone(store.folder / ".lock", lambda: log("another runner is preparing the weights; waiting for it")):
         for name, recipe in recipes.items():
             missing = store.missing(recipe)
             if missing:
@@ -168,25 +171,3 @@ def make(store: Store, recipes: dict[str, Recipe], log: Log) -> None:
                 store.add(recipe, missing)
                 log(f"{name}: prepared in {perf_counter() - started:.1f} s")
         store.prune()
-
-
-@contextmanager
-def alone(store: Store, log: Log) -> Iterator[None]:
-    """Hold the store's lock; a runner that ends, however it does, gives it back."""
-    try:
-        store.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CheckpointError(f"{store.folder}: cannot be written: {error.strerror}") from error
-    lock = FileLock(store.folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log("another runner is preparing the weights; waiting for it")
-        lock.acquire()
-    except NotImplementedError:  # a disk without locks: two runners may do the same work, to the same effect
-        pass
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            lock.release()

@@ -1,8 +1,8 @@
 """From the name of a checkpoint to files on this machine: paths as they are, names on the hub downloaded once.
 
-Downloads are huggingface_hub's: under a temporary name until they are whole, resumed where a connection broke,
-locked against several runners starting at once. A runner that is killed leaves the file it was at to the next one,
-which begins that file again, and keeps the whole ones. What is there already is used without asking the hub, so a
+Downloads are huggingface_hub's: under a temporary name until they are whole, resumed where a connection broke. Of
+several runners that start at once one downloads, and the others wait for it; where it is killed, the next one goes on
+from the bytes on the disk (:mod:`photomaker.leftovers`). What is there already is used without asking the hub, so a
 start needs no network, and a branch such as "main" stays where it was when it was first downloaded.
 """
 
@@ -20,6 +20,9 @@ from typing import Any
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 from huggingface_hub.utils.tqdm import tqdm
+
+from photomaker.leftovers import Leftovers
+from photomaker.locks import alone
 
 WEIGHTS = ("unet", "vae", "text_encoder", "text_encoder_2")
 SMALL = 32 * 2**20  # bytes; smaller files are known by their content, larger ones by size and time
@@ -60,9 +63,11 @@ class Hub:
             repository, _, name = rest.partition("/")
             if path.is_absolute() or not name:
                 raise CheckpointError(f"{source}: there is no such file")
-            path = self._download(
-                str(source), partial(hf_hub_download, f"{owner}/{repository}", name, revision=revision)
-            )
+            get = partial(hf_hub_download, f"{owner}/{repository}", name, revision=revision)
+            with suppress(LocalEntryNotFoundError):
+                path = Path(get(cache_dir=self.folder, local_files_only=True))
+            if not path.is_file():
+                path = self._download(str(source), get, f"{owner}/{repository}", [name], revision)
         if sha256 is not None and (found := digest(path)) != sha256:
             raise CheckpointError(f"{source}: its sha256 is {found}, not {sha256} as pinned")
         return path
@@ -91,16 +96,19 @@ class Hub:
             if local is not None:  # downloaded by another program, and no network now
                 return local
             raise CheckpointError(f"{source}: neither a folder here nor on the hub: {error}") from error
-        folder = self._download(str(source), partial(get, allow_patterns=names), online=True)
+        folder = self._download(str(source), partial(get, allow_patterns=names), str(source), names, revision)
         (folder / marker).touch()
         return folder
 
-    def _download(self, source: str, get: Callable[..., str], *, online: bool = False) -> Path:
-        if not online:
-            with suppress(LocalEntryNotFoundError):
-                return Path(get(cache_dir=self.folder, local_files_only=True))
+    def _download(
+        self, source: str, get: Callable[..., str], repository: str, names: list[str], revision: str | None
+    ) -> Path:
+        leftovers = Leftovers(repository, self.folder, endpoint())
+        told = bar(source, self.progress)
         try:
-            return Path(get(cache_dir=self.folder, endpoint=endpoint(), tqdm_class=bar(source, self.progress)))
+            with alone(leftovers.lock):
+                leftovers.finish(names, revision, told)
+                return Path(get(cache_dir=self.folder, endpoint=endpoint(), tqdm_class=told))
         except OSError as error:
             if error.errno in NO_ROOM:
                 raise CheckpointError(f"{source}: there is no room for it in {self.folder or 'the cache'}") from error
