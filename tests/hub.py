@@ -11,11 +11,12 @@ from types import TracebackType
 from typing import Self
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-ADDRESS = re.compile(r"/(?P<repo>[^/]+/[^/]+)/resolve/[^/]+/(?P<file>[^?]+)")
+ADDRESS = re.compile(r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>[^?]+)")
+LISTING = re.compile(r"/api/models/(?P<repo>[^/]+/[^/]+)/(?P<kind>revision|tree)/(?P<revision>[^/?]+)")
 
 
 class Hub:
-    """Serves repositories out of folders.
+    """Serves repositories out of folders: "owner/name", and "owner/name@commit" for what that commit had.
 
     Attributes:
         url: For HF_ENDPOINT.
@@ -60,19 +61,19 @@ class Hub:
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         self.requests += 1
-        api = re.match(r"/api/models/([^/]+/[^/]+)/(revision|tree)/", request.path)
-        if api is not None:
-            self.listing(request, api[1], api[2])
+        if listing := LISTING.match(request.path):
+            self.listing(request, *self.at(listing), listing["kind"])
             return
         found = ADDRESS.match(request.path)
-        path = self.repositories.get(found["repo"], Path("/nowhere")) / found["file"] if found else Path("/nowhere")
+        folder, commit = self.at(found) if found else (None, "")
+        path = folder / found["file"] if folder and found else Path("/nowhere")
         if found is None or not path.is_file():
             self.reply(request, 404, b"", {"X-Error-Code": "EntryNotFound"})
             return
         content = path.read_bytes()
         start = int(re.sub(r"bytes=(\d+)-.*", r"\1", request.headers.get("Range", "bytes=0-")))
         headers = {
-            "X-Repo-Commit": COMMIT,
+            "X-Repo-Commit": commit,
             "ETag": f'"{hashlib.sha256(content).hexdigest()}"',
             "Accept-Ranges": "bytes",
         }
@@ -82,8 +83,12 @@ class Hub:
             self.asked.setdefault(found["file"], []).append(start)
         self.reply(request, 206 if start else 200, content[start:], headers, found["file"])
 
-    def listing(self, request: BaseHTTPRequestHandler, repository: str, kind: str) -> None:
-        folder = self.repositories.get(repository)
+    def at(self, found: re.Match[str]) -> tuple[Path | None, str]:
+        """A repository's folder at the revision that was asked for, and that revision's commit."""
+        pinned = self.repositories.get(f"{found['repo']}@{found['revision']}")
+        return (pinned, found["revision"]) if pinned else (self.repositories.get(found["repo"]), COMMIT)
+
+    def listing(self, request: BaseHTTPRequestHandler, folder: Path | None, commit: str, kind: str) -> None:
         if folder is None:
             self.reply(request, 404, b"", {"X-Error-Code": "RepoNotFound"})
             return
@@ -101,7 +106,7 @@ class Hub:
                 for name, path in zip(names, files, strict=True)
             ]
         else:
-            table = {"id": repository, "sha": COMMIT, "siblings": [{"rfilename": name} for name in names]}
+            table = {"id": "some/repository", "sha": commit, "siblings": [{"rfilename": name} for name in names]}
         self.reply(request, 200, json.dumps(table).encode(), {"Content-Type": "application/json"})
 
     def reply(

@@ -256,14 +256,6 @@ class TestHub:
         assert digest(path) == digest(tmp_path / "files" / name)
         assert hub.sent[name] < 1.3 * size
 
-    def test_a_pinned_sha256(self, hub: HubServer, tmp_path: Path) -> None:
-        source = {"base": "some/base", "adapter": "some/adapter/photomaker-v1.bin"}
-        right = deployment(tmp_path, **source, adapter_sha256=digest(ADAPTER))
-        prepared.fetch(right, log=lambda _: None)
-        wrong = deployment(tmp_path, **source, adapter_sha256="0" * 64)
-        with pytest.raises(CheckpointError, match=f"its sha256 is {digest(ADAPTER)}, not 0000"):
-            opened(wrong)
-
     def test_a_download_for_which_there_is_no_room(self, hub: HubServer, tmp_path: Path) -> None:
         (tmp_path / "files" / "lora.safetensors").write_bytes(os.urandom(30 * 2**20))
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -86,6 +86,13 @@ Scheduler = Annotated[str, AfterValidator(known_scheduler)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
+def of_single_file(sha256: str | None, info: ValidationInfo) -> str | None:
+    base = info.data.get("base", "")
+    if sha256 is not None and (HUB_ID.fullmatch(base) or Path(on_disk(base)).is_dir()):
+        raise ValueError(f"{base} is a folder; its `revision` on the hub can be pinned, a sha256 is a single file's")
+    return sha256
+
+
 class Table(BaseModel):
     """A table of the file: unknown keys are mistakes."""
 
@@ -103,8 +110,8 @@ class PipelineSettings(Table):
     """One value of ``base_pipeline``: a base, an adapter, what is fused with them, and the scheduler.
 
     ``config``, a diffusers folder or hub id, tells how a single-file base is configured; None: as SDXL base 1.0
-    on the hub. ``revision`` pins the commit of the base on the hub, ``adapter_revision`` and ``adapter_sha256``
-    the adapter's.
+    on the hub. ``revision`` pins the commit of the base on the hub, ``base_sha256`` the content of a single-file
+    base; ``adapter_revision`` and ``adapter_sha256`` the adapter's.
     """
 
     base: Base
@@ -113,6 +120,7 @@ class PipelineSettings(Table):
     scheduler: Scheduler | None = None
     loras: tuple[LoRASettings, ...] = ()
     revision: str | None = None
+    base_sha256: Annotated[Sha256 | None, AfterValidator(of_single_file)] = None
     adapter_revision: str | None = None
     adapter_sha256: Sha256 | None = None
 

@@ -29,7 +29,7 @@ from photomaker.deployment import RUNNERS_DISK, Deployment, PipelineSettings, on
 from photomaker.locks import alone
 from photomaker.packed import CorruptError
 from photomaker.pipeline import PhotoMakerPipeline
-from photomaker.recipes import Recipe
+from photomaker.recipes import Pin, Recipe
 from photomaker.sources import Hub, Progress
 from photomaker.store import Store
 
@@ -114,7 +114,7 @@ def located(deployment: Deployment, log: Log, progress: Progress | None, *, chec
     recipes: dict[str, Recipe] = {}
     for name, settings in deployment.pipelines.items():
         started = perf_counter()
-        recipes[name] = recipe = recipe_of(settings, hub, dtype, deployment.inference.channels_last)
+        recipes[name] = recipe = recipe_of(name, settings, hub, dtype, deployment.inference.channels_last)
         if check or not deployment.inference.prepared:
             recipe.check()
         if (took := perf_counter() - started) > 1:
@@ -122,17 +122,23 @@ def located(deployment: Deployment, log: Log, progress: Progress | None, *, chec
     return recipes
 
 
-def recipe_of(settings: PipelineSettings, hub: Hub, dtype: torch.dtype, channels_last: bool) -> Recipe:
-    """A pipeline's recipe, its checkpoints brought to this machine."""
+def recipe_of(name: str, settings: PipelineSettings, hub: Hub, dtype: torch.dtype, channels_last: bool) -> Recipe:
+    """The recipe of the pipeline of this name, its checkpoints brought to this machine."""
+    base = hub.base(on_disk(settings.base), revision=settings.revision)
+    adapter = hub.file(on_disk(settings.adapter), revision=settings.adapter_revision)
+    loras = [hub.file(on_disk(lora.path), revision=lora.revision) for lora in settings.loras]
+    pinned = [("base_sha256", base, settings.base_sha256), ("adapter_sha256", adapter, settings.adapter_sha256)]
+    for number, (lora, file) in enumerate(zip(settings.loras, loras, strict=True)):
+        pinned.append((f"loras.{number}.sha256", file, lora.sha256))
     return Recipe(
-        base=hub.base(on_disk(settings.base), revision=settings.revision),
-        adapter=hub.file(on_disk(settings.adapter), revision=settings.adapter_revision),
-        loras=tuple(LoRA(hub.file(on_disk(lora.path), revision=lora.revision), lora.weight) for lora in settings.loras),
+        base=base,
+        adapter=adapter,
+        loras=tuple(LoRA(file, lora.weight) for lora, file in zip(settings.loras, loras, strict=True)),
         scheduler=settings.scheduler,
         dtype=dtype,
         channels_last=channels_last,
         hub=replace(hub, progress=None),
-        pinned=(settings.adapter_sha256, *(lora.sha256 for lora in settings.loras)),
+        pins=tuple(Pin(f"pipelines.{name}.{key}", file, sha256) for key, file, sha256 in pinned if sha256 is not None),
         config=None if settings.config is None else on_disk(settings.config),
     )
 

@@ -22,6 +22,32 @@ CONVOLUTIONAL = ("unet", "vae")
 
 
 @dataclass(frozen=True)
+class Pin:
+    """What a file's content should be.
+
+    Attributes:
+        key: Of the deployment file, that says so.
+        file: On this machine.
+        sha256: In hexadecimal.
+    """
+
+    key: str
+    file: Path
+    sha256: str
+
+    def check(self) -> None:
+        """Compare.
+
+        Raises:
+            CheckpointError: It is no single file, or has another sha256.
+        """
+        if not self.file.is_file():
+            raise CheckpointError(f"{self.file}: not a file, so it cannot have the sha256 that {self.key} pins")
+        if (found := digest(self.file)) != self.sha256:
+            raise CheckpointError(f"{self.file}: its sha256 is {found}, not {self.sha256} as pinned by {self.key}")
+
+
+@dataclass(frozen=True)
 class Recipe:
     """One pipeline: its files on this machine, and what is done with them.
 
@@ -30,7 +56,7 @@ class Recipe:
         config: How a single-file base is configured: a diffusers folder or hub id; None: as SDXL base 1.0.
         scheduler: A name of :data:`photomaker.checkpoints.SCHEDULERS`; None keeps the base's own.
         hub: Where diffusers finds what a single file lacks.
-        pinned: The sha256 that the adapter and each LoRA should have, or None.
+        pins: Of those files whose content is pinned.
     """
 
     base: Path
@@ -40,18 +66,17 @@ class Recipe:
     dtype: torch.dtype
     channels_last: bool
     hub: Hub
-    pinned: tuple[str | None, ...]
+    pins: tuple[Pin, ...] = ()
     config: str | None = None
 
     def check(self) -> None:
-        """Compare the pinned sha256.
+        """Compare what is pinned.
 
         Raises:
-            CheckpointError: A file has another.
+            CheckpointError: A file has another sha256.
         """
-        for file, sha256 in zip((self.adapter, *(lora.path for lora in self.loras)), self.pinned, strict=True):
-            if sha256 is not None and (found := digest(Path(file))) != sha256:
-                raise CheckpointError(f"{file}: its sha256 is {found}, not {sha256} as pinned")
+        for pin in self.pins:
+            pin.check()
 
     def laid_out(self, part: str) -> bool:
         """Whether a part's convolutions are stored in channels-last order."""
@@ -60,11 +85,8 @@ class Recipe:
     @cached_property
     def keys(self) -> dict[str, str]:
         """Each part's key: a hash of all that its prepared form depends on, and of nothing else."""
-        adapter = [identity(self.adapter), self.pinned[0]]
-        loras = [
-            [identity(Path(lora.path)), lora.weight, sha256]
-            for lora, sha256 in zip(self.loras, self.pinned[1:], strict=True)
-        ]
+        adapter = [identity(self.adapter), self._pinned(self.adapter)]
+        loras = [[identity(Path(lora.path)), lora.weight, self._pinned(Path(lora.path))] for lora in self.loras]
         keys = {FRAME: key_of(FRAME, self._of_base(*FRAME_FILES))}
         for part in NETWORKS:
             made_from: list[Any] = [str(self.dtype), self.laid_out(part)]
@@ -77,12 +99,16 @@ class Recipe:
             keys[part] = key_of(part, made_from)
         return keys
 
+    def _pinned(self, file: Path) -> str | None:
+        return next((pin.sha256 for pin in self.pins if pin.file == file), None)
+
     def _of_base(self, *names: str) -> list[list[str]]:
         if self.base.is_file():
             configured = [] if self.config is None else [self.config]
             if self.config is not None and Path(self.config).is_dir():
                 configured = identity(Path(self.config))
-            return [identity(self.base), configured]
+            pinned = self._pinned(self.base)
+            return [identity(self.base), configured, *([[pinned]] if pinned else [])]
         return [identity(self.base / name) for name in names if (self.base / name).exists()]
 
 

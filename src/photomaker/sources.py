@@ -51,11 +51,11 @@ class Hub:
     half: bool = False
     progress: Progress | None = None
 
-    def file(self, source: str | Path, *, revision: str | None = None, sha256: str | None = None) -> Path:
+    def file(self, source: str | Path, *, revision: str | None = None) -> Path:
         """A path as it is, or "owner/repository/file" from the hub.
 
         Raises:
-            CheckpointError: It is neither here nor there, does not fit on the disk, or has another sha256.
+            CheckpointError: It is neither here nor there, or does not fit on the disk.
         """
         path = Path(source)
         if not path.is_file():
@@ -68,8 +68,6 @@ class Hub:
                 path = Path(get(cache_dir=self.folder, local_files_only=True))
             if not path.is_file():
                 path = self._download(str(source), get, f"{owner}/{repository}", [name], revision)
-        if sha256 is not None and (found := digest(path)) != sha256:
-            raise CheckpointError(f"{source}: its sha256 is {found}, not {sha256} as pinned")
         return path
 
     def base(self, source: str | Path, *, revision: str | None = None) -> Path:
