@@ -23,11 +23,13 @@ from fal.toolkit.file.types import RepositoryId
 from fal.toolkit.image import ImageSize
 from fastapi import Header, HTTPException, Request, Response
 
-from photomaker.deployment import Deployment
+from photomaker.deployment import Deployment, chosen_path
+from photomaker.parcel import Parcel
 from photomaker.schema import PhotomakerInput, PhotomakerOutput
 
 ROOT = Path(__file__).parent
-DEPLOYMENT = Deployment.chosen(default=ROOT / "fal.toml")
+DEPLOYMENT_FILE = chosen_path(default=ROOT / "fal.toml")
+DEPLOYMENT = Deployment.read(DEPLOYMENT_FILE)
 BILLABLE = "x-fal-billable-units"
 UNBILLED = {BILLABLE: "0"}
 DEFAULT_GRACE_SECONDS = 5  # fal's own, between SIGTERM and SIGKILL
@@ -43,7 +45,7 @@ class PhotoMaker(fal.App):
     requirements = [PINNED, HEADLESS, ["."]]  # in layers: the project's own code changes more often than its pins
     local_python_modules = ["photomaker.schema"]  # it uses fal's Image, and fal is not installed on a runner
     locals().update(DEPLOYMENT.app.attributes())
-    deployment = DEPLOYMENT.model_dump()
+    deployment = Parcel(DEPLOYMENT, DEPLOYMENT_FILE)
     stop_at = math.inf  # in time.monotonic()'s seconds; past it, what still runs is given up
 
     def setup(self) -> None:

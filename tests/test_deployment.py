@@ -1,11 +1,20 @@
 """Deployment files: what they may say, and what their owner is told about a mistake."""
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
-from photomaker.deployment import SCHEDULERS, Deployment, DeploymentError, on_disk, package_folder
+from photomaker.deployment import (
+    SCHEDULERS,
+    AppSettings,
+    Deployment,
+    DeploymentError,
+    chosen_path,
+    on_disk,
+    package_folder,
+)
 
 ROOT = Path(__file__).parents[1]
 TINY = ROOT / "tests" / "golden"
@@ -39,6 +48,15 @@ def test_the_files_of_the_project_are_right() -> None:
     assert set(served.pipelines) == {"photomaker", "photomaker-style"}
     assert served.device == "cuda"
     assert Deployment.read(ROOT / "tests" / "deployment.toml").device == "cpu"
+
+
+def test_fal_toml_shows_every_setting_of_the_app(file: Path) -> None:
+    """Set, or as a comment to take the mark off."""
+    before, table, rest = (ROOT / "fal.toml").read_text().partition("[app]")
+    settings, inference, rest = rest.partition("[inference]")
+    settings = re.sub(r"^# (?=\w+ = )", "", settings, flags=re.MULTILINE)
+    file.write_text(before + table + settings + inference + rest)
+    assert Deployment.read(file).app.model_fields_set == set(AppSettings.model_fields)
 
 
 def test_what_is_left_out_has_a_default(file: Path) -> None:
@@ -196,15 +214,9 @@ def test_allowed_hosts_are_the_files_and_the_environments(file: Path, monkeypatc
 
 
 def test_the_environment_variable_chooses_another_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file.write_text(GOOD)
     monkeypatch.setenv("PHOTOMAKER_DEPLOYMENT", str(file))
-    assert Deployment.chosen(default=ROOT / "fal.toml") == Deployment.read(file)
-    for unset in ("", None):
-        if unset is None:
-            monkeypatch.delenv("PHOTOMAKER_DEPLOYMENT")
-        else:
-            monkeypatch.setenv("PHOTOMAKER_DEPLOYMENT", unset)
-        assert Deployment.chosen(default=ROOT / "fal.toml") == Deployment.read(ROOT / "fal.toml")
-    monkeypatch.setenv("PHOTOMAKER_DEPLOYMENT", str(file) + ".no")
-    with pytest.raises(DeploymentError, match=r"fal\.toml\.no: cannot be read"):
-        Deployment.chosen(default=ROOT / "fal.toml")
+    assert chosen_path(default=ROOT / "fal.toml") == file
+    monkeypatch.setenv("PHOTOMAKER_DEPLOYMENT", "")
+    assert chosen_path(default=ROOT / "fal.toml") == ROOT / "fal.toml"
+    monkeypatch.delenv("PHOTOMAKER_DEPLOYMENT")
+    assert chosen_path(default=ROOT / "fal.toml") == ROOT / "fal.toml"

@@ -38,7 +38,7 @@ class DeploymentError(Exception):
 
 def checked(source: str, info: ValidationInfo, hub: re.Pattern[str]) -> str:
     """A checkpoint as the runner will look for it: a package path, an absolute path, or a hub id."""
-    if source.startswith(RUNNERS_DISK + "/"):
+    if on_runner(source):
         return source
     if source.startswith(PACKAGE):
         if not Path(on_disk(source)).exists():
@@ -217,10 +217,10 @@ class Deployment(Table):
         except ValidationError as error:
             raise DeploymentError("\n".join(described(path, error))) from None
 
-    @classmethod
-    def chosen(cls, default: str | Path) -> Self:
-        """The deployment that the environment variable PHOTOMAKER_DEPLOYMENT names, else the default one."""
-        return cls.read(os.environ.get(VARIABLE) or default)
+
+def chosen_path(default: str | Path) -> Path:
+    """The file that the environment variable PHOTOMAKER_DEPLOYMENT names, else the default one."""
+    return Path(os.environ.get(VARIABLE) or default)
 
 
 def described(path: Path, error: ValidationError) -> list[str]:
@@ -237,6 +237,11 @@ def described(path: Path, error: ValidationError) -> list[str]:
 
 def package_folder() -> Path:
     return Path(str(resources.files("photomaker")))
+
+
+def on_runner(source: str) -> bool:
+    """Whether the source is a path on the disk that runners share."""
+    return source.startswith(RUNNERS_DISK + "/")
 
 
 def on_disk(source: str) -> str:

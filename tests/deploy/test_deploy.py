@@ -124,3 +124,15 @@ def test_a_mistake_is_reported_before_anything_is_sent(cloud: Cloud, project: Pr
     assert done.returncode != 0
     assert f"{wrong}: app.keep_alife: there is no such key" in done.stdout + done.stderr
     assert (len(cloud.controller.built), len(cloud.controller.deployed)) == before
+
+
+def test_a_checkpoint_on_this_machine_alone_is_not_deployed(cloud: Cloud, project: Project) -> None:
+    """The tests' own deployment: as good as any on this machine, but its checkpoint is not in the package."""
+    local = ROOT / "tests" / "deployment.toml"
+    before = len(cloud.controller.deployed)
+    done = project.deploy(cloud.deployer() | {"PHOTOMAKER_DEPLOYMENT": str(local)}, BY_CLASS)
+    assert done.returncode != 0
+    for key, path in (("base", "golden/base"), ("adapter", "golden/photomaker-v1.bin")):
+        said = f"{local}: pipelines.photomaker.{key}: {ROOT / 'tests' / path} is on this machine alone."
+        assert said in done.stdout + done.stderr
+    assert len(cloud.controller.deployed) == before

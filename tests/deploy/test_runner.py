@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import subprocess
 import zipfile
 from collections.abc import Iterator
@@ -47,8 +48,10 @@ def deployed(cloud: Cloud, project: Project, deployment: Path) -> Runner:
 
 @pytest.fixture(scope="module")
 def runner(running_cloud: Cloud, project: Project) -> Runner:
-    """The tiny checkpoint's deployment, ready for requests."""
-    return deployed(running_cloud, project, ROOT / "tests" / "deployment.toml")
+    """The tiny checkpoint's deployment, put where a deploy sends it from, and ready for requests."""
+    package = project.folder / "src" / "photomaker"
+    shutil.copytree(ROOT / "tests" / "golden", package / "golden")
+    return deployed(running_cloud, project, Path(shutil.copy(ROOT / "tests" / "deployment.toml", package)))
 
 
 @pytest.fixture(scope="module")
