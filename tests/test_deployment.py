@@ -59,6 +59,12 @@ def test_fal_toml_shows_every_setting_of_the_app(file: Path) -> None:
     assert Deployment.read(file).app.model_fields_set == set(AppSettings.model_fields)
 
 
+def test_face_models_are_found_from_the_file_s_own_folder(file: Path) -> None:
+    (file.parent / "faces").mkdir()
+    file.write_text(f'face_root = "faces"\n{GOOD}')
+    assert Deployment.read(file).face_root == str(file.parent / "faces")
+
+
 def test_what_is_left_out_has_a_default(file: Path) -> None:
     file.write_text(GOOD)
     deployment = Deployment.read(file)
@@ -90,6 +96,14 @@ def test_what_is_left_out_has_a_default(file: Path) -> None:
             id="choice",
         ),
         pytest.param('device = "cpu"', 'device = "tpu"', "device: Input should be 'auto', 'cuda'", id="no such device"),
+        pytest.param('device = "cpu"', 'face_root = "nowhere"', "face_root: there is no /", id="no face models"),
+        pytest.param('device = "cpu"', "face_pack_sha256 = '12'", "face_pack_sha256: String should", id="no sha256"),
+        pytest.param(
+            'device = "cpu"',
+            f"face_root = '{ROOT}'\nface_pack_sha256 = '{'0' * 64}'",
+            "face_pack_sha256: it pins the zip",
+            id="pin of nothing",
+        ),
         pytest.param('device = "cpu"', "height = 1020", "height: Input should be a multiple of 8", id="no such size"),
         pytest.param("weight = 0.5", "weight = 9", "pipelines.photomaker.loras.0.weight: Input should", id="weight"),
         pytest.param(

@@ -1,5 +1,6 @@
 """InsightFace's pack comes to the shared disk whole or not at all; its own store is far away and stands aside."""
 
+import hashlib
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -35,8 +36,8 @@ def from_store(monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], None]) -
 def whole(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("det.onnx", b"detector")
-        archive.writestr("rec.onnx", b"recogniser")
+        for name, content in (("det.onnx", b"detector"), ("rec.onnx", b"recogniser")):
+            archive.writestr(zipfile.ZipInfo(name), content)  # the same bytes whenever it is written
 
 
 def cut_off(path: Path) -> None:
@@ -58,6 +59,19 @@ def test_a_pack_is_downloaded_once(deployment: Deployment, monkeypatch: pytest.M
         models = face_models(deployment) / "models" / "pack"
         assert {path.name for path in models.iterdir()} == {"det.onnx", "rec.onnx"}
     assert len(asked) == 1
+
+
+def test_a_pinned_pack(deployment: Deployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from_store(monkeypatch, whole)
+    face_models(deployment)
+    whole(tmp_path / "pack.zip")
+    right = hashlib.sha256((tmp_path / "pack.zip").read_bytes()).hexdigest()
+    wrong = deployment.model_copy(update={"face_pack_sha256": "0" * 64})
+    with pytest.raises(CheckpointError, match=rf"{right}.*{'0' * 64}.*face_pack_sha256"):
+        face_models(wrong)  # although a pack of that name is there
+    assert not list(tmp_path.glob(f"faces/{'0' * 64}/**/*.onnx"))
+    pinned = deployment.model_copy(update={"face_pack_sha256": right})
+    assert (face_models(pinned) / "models" / "pack" / "rec.onnx").read_bytes() == b"recogniser"
 
 
 @pytest.mark.parametrize("write", [cut_off, unreachable, full])

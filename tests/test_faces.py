@@ -15,6 +15,7 @@ from photomaker.archive import Photo
 from photomaker.errors import FaceDetectionError
 from photomaker.face import Face, aligned
 from photomaker.faces import FaceFinder, Portrait, no_face
+from photomaker.sources import CheckpointError
 from tests.assets import PACK, face_root, photo
 
 A = ("obama", "obama2", "obama3", "obama4")
@@ -162,6 +163,20 @@ def close_up(image: Image.Image) -> Image.Image:
     return image.crop((340, 60, 640, 450)).resize((1100, 1430))
 
 
+def covered(left: float, top: float, right: float, bottom: float) -> Callable[[Image.Image], Image.Image]:
+    """Paints over a part of the face, given in shares of its box."""
+    x, y, width, height = 379, 82, 229, 347
+
+    def cover(image: Image.Image) -> Image.Image:
+        image = image.copy()
+        image.paste(
+            "black", tuple(map(round, (x + left * width, y + top * height, x + right * width, y + bottom * height)))
+        )
+        return image
+
+    return cover
+
+
 def tiny(image: Image.Image) -> Image.Image:
     canvas = Image.new("RGB", (1536, 1152), "gray")
     canvas.paste(image.resize((70, 87)), (900, 400))
@@ -178,12 +193,31 @@ def tiny(image: Image.Image) -> Image.Image:
         (lambda image: image.point(lambda value: value // 4), 0.7),
         (close_up, 0.7),
         (tiny, 0.35),
+        (covered(0, 0.28, 1, 0.5), 0.45),
+        (covered(0, 0.58, 1, 1), 0.5),
+        (covered(0.55, 0.3, 1.1, 1.1), 0.55),
     ],
-    ids=["blurred", "cut", "tilted", "grey", "dark", "close up", "tiny"],
+    ids=["blurred", "cut", "tilted", "grey", "dark", "close up", "tiny", "sunglasses", "mask", "hand"],
 )
 def test_hard_photos(finder: FaceFinder, change: Callable[[Image.Image], Image.Image], kept: float) -> None:
     (portrait,) = finder.portraits([Photo("hard", change(photo("obama")))])
     assert likeness(finder, portrait, "obama") > kept
+
+
+@pytest.mark.parametrize("name", ["turned", "profile"])
+def test_a_face_from_the_side(finder: FaceFinder, name: str) -> None:
+    """Good enough where it is alone, and never mixed up with somebody else."""
+    (portrait,) = finder.portraits(photos(name))
+    assert finder.faces(0, portrait.image)[0].share > 0.15
+    lines: list[str] = []
+    assert names(finder.portraits(photos(name, "obama", "obama2"), log=lines.append)) == ["obama", "obama2"]
+    assert lines == [f"{name}: left out, the person of the other photos is not in it"]
+
+
+@pytest.mark.parametrize("count", [1, 12])
+def test_faces_too_small_for_the_whole_photo_are_looked_for_in_every_photo(finder: FaceFinder, count: int) -> None:
+    sent = [*photos(*["rocket"] * (count - 1)), Photo("small", tiny(photo("obama")))]
+    assert names(finder.portraits(sent)) == ["small"]
 
 
 def test_a_portrait_beside_others_shows_one_person(finder: FaceFinder) -> None:
@@ -259,11 +293,24 @@ def test_a_detector_of_any_input_size_is_shown_smaller_photos(tmp_path: Path, fi
         np.testing.assert_allclose(face.box, fixed.box, atol=8)
 
 
-def test_a_pack_without_a_recogniser_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("there", "said"),
+    [
+        ("scrfd.onnx", "there is no face recogniser"),
+        ("fr_feature.onnx", "there is no face detector"),
+        ("", "there is no face detector"),
+        ("torn.onnx", "its models cannot be read"),
+    ],
+)
+def test_a_pack_that_is_not_whole_is_refused(there: str, said: str, tmp_path: Path) -> None:
     folder = tmp_path / "models" / "half"
     folder.mkdir(parents=True)
-    (folder / "scrfd.onnx").write_bytes((face_root() / "models" / PACK / "scrfd.onnx").read_bytes())
-    with pytest.raises(ValueError, match="'half' has no recognition model"):
+    whole = face_root() / "models" / PACK
+    if there:
+        (folder / there).write_bytes(
+            (whole / there).read_bytes() if (whole / there).exists() else (whole / "scrfd.onnx").read_bytes()[:9000]
+        )
+    with pytest.raises(CheckpointError, match=f"{folder}: {said}"):
         FaceFinder("half", tmp_path)
 
 

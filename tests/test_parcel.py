@@ -62,6 +62,7 @@ def test_a_path_of_this_machine_does_not_leave_it(tmp_path: Path, key: str, ther
 
 def test_relative_paths_are_no_way_around(tmp_path: Path) -> None:
     shutil.copytree(GOLDEN / "base", tmp_path / "models" / "base")
+    (tmp_path / "faces").mkdir()
     relative = SENT.replace('owner/repository"', 'models/base"').replace("/data/faces", "faces")
     with pytest.raises(DeploymentError) as raised:
         pickle.dumps(parcel(tmp_path, relative))

@@ -74,3 +74,9 @@ def test_version_2_with_whole_photos_keeps_faces_in_step() -> None:
     assert len(pixels) == len(faces) == 2
     whole = pipe.id_encoder.preprocess([Image.open(io.BytesIO(files["1.jpg"]))])
     assert (pixels[0] - whole[0]).abs().mean() < 0.1  # the photo itself, not a crop of it
+    finder = service.faces
+    assert finder is not None
+    for index, name in enumerate(("1.jpg", "2.jpg")):
+        image = Image.open(io.BytesIO(files[name])).convert("RGB")
+        expected = finder.embedding(finder.faces(0, image)[0])
+        torch.testing.assert_close(faces[index], torch.from_numpy(expected), atol=0.05, rtol=0)

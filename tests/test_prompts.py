@@ -8,13 +8,14 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from photomaker.errors import PromptError, TextTooLongError, TooManyPhotosError
 from photomaker.prompts import check_text, photo_room, tokenize
 from photomaker.styles import STYLES, styled
+from tests.assets import clip_tokenizer
 
 GOLDEN = Path(__file__).parent / "golden" / "base"
 
 
-@pytest.fixture(scope="module")
-def tokenizer() -> PreTrainedTokenizerBase:
-    return AutoTokenizer.from_pretrained(GOLDEN / "tokenizer")
+@pytest.fixture(scope="module", params=["small", "CLIP's own"])
+def tokenizer(request: pytest.FixtureRequest) -> PreTrainedTokenizerBase:
+    return AutoTokenizer.from_pretrained(GOLDEN / "tokenizer") if request.param == "small" else clip_tokenizer()
 
 
 def words(ids: list[int], tokenizer: PreTrainedTokenizerBase) -> str:
@@ -117,6 +118,15 @@ def test_a_style_keeps_the_trigger_and_the_users_words_first(name: str, tokenize
     assert negative.startswith("hats")
     tokens = tokenize(prompt, tokenizer, photos=4)
     assert words(tokens.id_prompt[tokens.class_tokens], tokenizer).split() == ["man"] * 4
+
+
+@pytest.mark.parametrize("name", STYLES)
+def test_a_style_costs_few_of_clip_s_own_tokens(name: str) -> None:
+    users = ["a man img, juggling", "hats"]
+    clip = clip_tokenizer()
+    assert clip.encode("img")[1:-1] == [24157]  # as published
+    for before, after, most in zip(users, styled(name, *users), (25, 16), strict=True):
+        assert len(clip.encode(after)) - len(clip.encode(before)) <= most
 
 
 def test_braces_in_a_prompt_are_the_users(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -30,6 +30,7 @@ BasePipeline = Literal["photomaker", "photomaker-style"]  # as the endpoint name
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 HUB_FILE = re.compile(r"[\w.-]+/[\w.-]+/[\w./-]+")
+NOWHERE = re.compile(r"(?!)")  # for what the hub does not have
 
 
 class DeploymentError(Exception):
@@ -73,6 +74,10 @@ def checked_file(source: str, info: ValidationInfo) -> str:
     return checked(source, info, HUB_FILE)
 
 
+def checked_own(source: str, info: ValidationInfo) -> str:
+    return checked(source, info, NOWHERE)
+
+
 def known_scheduler(name: str) -> str:
     if name not in SCHEDULERS:
         raise ValueError(f"{name!r} is none of {', '.join(sorted(SCHEDULERS))}")
@@ -81,6 +86,7 @@ def known_scheduler(name: str) -> str:
 
 Base = Annotated[str, Field(min_length=1), AfterValidator(checked_base)]
 Folder = Annotated[str, Field(min_length=1), AfterValidator(checked_folder)]
+OwnFolder = Annotated[str, Field(min_length=1), AfterValidator(checked_own)]
 File = Annotated[str, Field(min_length=1), AfterValidator(checked_file)]
 Scheduler = Annotated[str, AfterValidator(known_scheduler)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -90,6 +96,12 @@ def of_single_file(sha256: str | None, info: ValidationInfo) -> str | None:
     base = info.data.get("base", "")
     if sha256 is not None and (HUB_ID.fullmatch(base) or Path(on_disk(base)).is_dir()):
         raise ValueError(f"{base} is a folder; its `revision` on the hub can be pinned, a sha256 is a single file's")
+    return sha256
+
+
+def of_downloaded_pack(sha256: str | None, info: ValidationInfo) -> str | None:
+    if sha256 is not None and info.data.get("face_root") is not None:
+        raise ValueError("it pins the zip of a pack of InsightFace's own, and face_root has none")
     return sha256
 
 
@@ -172,6 +184,7 @@ class Deployment(Table):
         faces: "crop" finds the person and crops to the face; "off" passes photos on as they are.
         face_pack: InsightFace's model pack, by name.
         face_root: The folder that has ``models/NAME``; None: a store in ``cache_dir``, filled by InsightFace.
+        face_pack_sha256: Of the pack's zip as InsightFace offers it; None: not checked.
         safety: "check" withholds pictures that a classifier flags; "off" returns all.
         allow_hosts: "host" or "host:port" entries that may be loopback or private addresses.
         cache_dir: Where checkpoints and prepared weights are kept; None: /data on a runner, else the user's cache.
@@ -185,7 +198,8 @@ class Deployment(Table):
     width: int = Field(default=1024, ge=64, le=2048, multiple_of=8)
     faces: Literal["crop", "off"] = "crop"
     face_pack: str = "buffalo_l"
-    face_root: str | None = None
+    face_root: OwnFolder | None = None
+    face_pack_sha256: Annotated[Sha256 | None, AfterValidator(of_downloaded_pack)] = None
     safety: Literal["check", "off"] = "check"
     allow_hosts: tuple[str, ...] = ()
     cache_dir: str | None = None

@@ -1,15 +1,15 @@
 """Where InsightFace's models are: the deployment's own folder, or a pack downloaded once to the disk runners share."""
 
 import contextlib
+import hashlib
 import io
 import tempfile
 from pathlib import Path
 from zipfile import BadZipFile
 
-from filelock import FileLock
-
 from photomaker.checkpoints import CheckpointError
-from photomaker.deployment import Deployment
+from photomaker.deployment import Deployment, on_disk
+from photomaker.locks import alone
 from photomaker.prepared import cache_root
 
 
@@ -19,32 +19,38 @@ def face_models(deployment: Deployment) -> Path:
     InsightFace takes any folder of that name for the whole pack, so the name is given to what is complete.
 
     Raises:
-        CheckpointError: The pack is not in the deployment's own folder, or cannot be downloaded or written.
+        CheckpointError: The pack is not in the deployment's own folder, cannot be downloaded or written, or is
+            not the pinned one.
     """
     if deployment.face_root is not None:
-        own = Path(deployment.face_root)
+        own = Path(on_disk(deployment.face_root))
         if not (own / "models" / deployment.face_pack).is_dir():
             raise CheckpointError(
                 f"{own}: there is no folder models/{deployment.face_pack} in it (face_root, face_pack)"
             )
         return own
-    store = cache_root(deployment) / "faces"
+    # A pinned pack has a place of its own, where nothing else was ever put.
+    store = cache_root(deployment) / "faces" / (deployment.face_pack_sha256 or "")
     models = store / "models" / deployment.face_pack
     try:
         models.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(store / ".lock"):
+        with alone(store / ".lock"):
             if not models.is_dir():
-                download(deployment.face_pack, models)
+                download(deployment.face_pack, models, deployment.face_pack_sha256)
     except (OSError, RuntimeError, BadZipFile) as error:
         raise CheckpointError(f"the face models {deployment.face_pack} cannot be had: {error}") from error
     return store
 
 
-def download(pack: str, models: Path) -> None:
-    """A pack from InsightFace's own store."""
+def download(pack: str, models: Path, sha256: str | None) -> None:
+    """A pack from InsightFace's own store, which is a zip there."""
     from insightface.utils.storage import ensure_available
 
     with tempfile.TemporaryDirectory(dir=models.parent.parent, prefix=".unfinished-") as folder:
         with contextlib.redirect_stdout(io.StringIO()):  # its notices would be lines of the callers' logs
             ensure_available("models", pack, root=folder)
+        with (Path(folder) / "models" / f"{pack}.zip").open("rb") as archive:
+            found = hashlib.file_digest(archive, "sha256").hexdigest()
+        if sha256 not in (None, found):
+            raise CheckpointError(f"the face models {pack}: sha256 is {found}, not {sha256} (face_pack_sha256)")
         (Path(folder) / "models" / pack).rename(models)

@@ -23,6 +23,7 @@ from photomaker.archive import Photo
 from photomaker.errors import FaceDetectionError
 from photomaker.face import Box, Face, Floats, aligned, inside, portrait
 from photomaker.person import best_and_most_different, person, without_copies
+from photomaker.sources import CheckpointError
 
 STORE = Path("~/.insightface")
 DETECTION_SIZES = (640, 288)  # pixels; a face that fills its photo is found when shown smaller
@@ -30,7 +31,6 @@ CONFIDENCE = 0.5  # InsightFace's own
 SURE = 0.7  # below it the other three ways up are tried: a face upside down can be taken for a poor upright one
 TURNS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270, Image.Transpose.ROTATE_180)
 FACES_PER_PHOTO = 12  # the largest ones; whoever is smaller in a crowd is not whom the photo is of
-SEARCHED = 8  # photos in which very small faces are looked for
 NAMED = 10  # files that one error names
 MOST_AT_ONCE = 8  # photos
 
@@ -63,22 +63,29 @@ class FaceFinder:
         providers: onnxruntime's execution providers. Default: the best of this onnxruntime build.
 
     Raises:
-        ValueError: The pack has no detector or no recogniser.
+        CheckpointError: The pack has no detector or no recogniser, or what it has cannot be read.
     """
 
     def __init__(self, pack: str, root: str | Path | None = None, providers: Sequence[str] | None = None) -> None:
         options = onnxruntime.SessionOptions()
         # Photos side by side, one thread each, keep the cores busier than one photo on all of them.
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        analysis = FaceAnalysis(
-            name=pack,
-            root=str(Path(root or STORE).expanduser()),
-            allowed_modules=["detection", "recognition"],
-            providers=None if providers is None else list(providers),
-            sess_options=options,
-        )
+        store = Path(root or STORE).expanduser()
+        folder = store / "models" / pack
+        try:
+            analysis = FaceAnalysis(
+                name=pack,
+                root=str(store),
+                allowed_modules=["detection", "recognition"],
+                providers=None if providers is None else list(providers),
+                sess_options=options,
+            )
+        except AssertionError as error:  # InsightFace's word for it
+            raise CheckpointError(f"{folder}: there is no face detector, such as SCRFD, in it") from error
+        except Exception as error:  # onnxruntime's errors have no name in common
+            raise CheckpointError(f"{folder}: its models cannot be read: {error}") from error
         if "recognition" not in analysis.models:
-            raise ValueError(f"the face pack {pack!r} has no recognition model")
+            raise CheckpointError(f"{folder}: there is no face recogniser, such as ArcFace, in it")
         analysis.prepare(ctx_id=0, det_thresh=CONFIDENCE, det_size=(DETECTION_SIZES[0], DETECTION_SIZES[0]))
         self.detector = analysis.det_model
         self.recogniser = analysis.models["recognition"]
@@ -142,8 +149,7 @@ class FaceFinder:
         """Each photo's faces; very small ones are looked for where there are no others."""
         found = list(self.threads.map(self.faces, range(len(images)), images))
         if not any(found):
-            found = list(self.threads.map(self.small_faces, range(SEARCHED), images))
-            found += [[]] * (len(images) - len(found))
+            found = list(self.threads.map(self.small_faces, range(len(images)), images))
         return found
 
     def faces(self, photo: int, image: Image.Image) -> list[Face]:

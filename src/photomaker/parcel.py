@@ -42,6 +42,5 @@ def only_here(deployment: Deployment) -> dict[str, str]:
         at = f"pipelines.{name}"
         named |= {f"{at}.base": pipeline.base, f"{at}.adapter": pipeline.adapter, f"{at}.config": pipeline.config}
         named |= {f"{at}.loras.{number}.path": lora.path for number, lora in enumerate(pipeline.loras)}
-    if deployment.face_root is not None:  # never sent, nor on the hub
-        named["face_root"] = str(Path(deployment.face_root).absolute())
+    named["face_root"] = deployment.face_root
     return {key: path for key, path in named.items() if path and Path(path).is_absolute() and not on_runner(path)}
