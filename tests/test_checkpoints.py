@@ -6,6 +6,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -229,6 +230,20 @@ class TestDisk:
         opened(deployment(folder, adapter=GOLDEN / "photomaker-v2.bin"))
         left = stored(deployment(folder))
         assert len(set(old) - set(left)) == 2  # the UNet and the ID encoder; the rest is in use again
+
+    def test_what_nobody_writes_any_more_is_deleted_after_a_day(self, folder: Path) -> None:
+        store = folder / "cache" / "prepared"
+        half, frame, young = (store / f".packtmp_{name}" for name in ("unet-12", "frame", "unet-13"))
+        half.write_bytes(b"half")
+        young.write_bytes(b"half")
+        (frame / "frame-12").mkdir(parents=True)
+        yesterday = time.time() - 25 * 3600
+        for path in (half, frame):
+            os.utime(path, (yesterday, yesterday))
+        opened(deployment(folder, adapter=GOLDEN / "photomaker-v2.bin"))
+        assert not half.exists()
+        assert not frame.exists()
+        assert young.exists()
 
 
 class TestHub:

@@ -21,6 +21,7 @@ from photomaker.sources import digest, read_json
 from photomaker.tokenizers import write_tokenizers
 
 UNUSED = 30 * 24 * 3600  # seconds after which what no runner has opened is deleted
+ABANDONED = 24 * 3600  # seconds after which nobody is writing to an unfinished file any more
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,8 @@ class Store:
         path.unlink(missing_ok=True)
 
     def prune(self) -> None:
-        """Delete what no runner has opened for long, and what interrupted writing left behind."""
-        oldest = time.time() - UNUSED
+        """Delete what no runner has opened for long, and after a day what interrupted writing left behind."""
+        oldest, abandoned = time.time() - UNUSED, time.time() - ABANDONED
         kept = set()
         with suppress(OSError, ValueError, KeyError, TypeError):  # another runner may be doing the same
             for described in self.folder.glob("*.json"):
@@ -129,7 +130,10 @@ class Store:
                 else:
                     kept.add(read_json(described)["file"])
             for file in self.folder.iterdir():
-                if file.suffix == ".flashpack" or file.name.startswith(packed.TEMPORARY):
+                if file.name.startswith(packed.TEMPORARY):
+                    if file.stat().st_mtime < abandoned:
+                        shutil.rmtree(file) if file.is_dir() else file.unlink()
+                elif file.suffix == ".flashpack":
                     if file.name not in kept and file.stat().st_mtime < oldest:
                         file.unlink()
                 elif file.is_dir() and (file / "frame.json").stat().st_mtime < oldest:
