@@ -12,6 +12,7 @@ from typing import Self
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 ADDRESS = re.compile(r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>[^?]+)")
+ELSEWHERE = "/elsewhere"
 LISTING = re.compile(r"/api/models/(?P<repo>[^/]+/[^/]+)/(?P<kind>revision|tree)/(?P<revision>[^/?]+)")
 
 
@@ -23,6 +24,7 @@ class Hub:
         sent: Bytes of each file's content sent so far, over all requests.
         asked: For each file the first byte of every download of it.
         cut: The next download of a file of this name breaks off half-way.
+        elsewhere: Send callers to another host for the content of files, as the hub does for large ones.
         stall: The next download of a file of this name stops half-way, until its caller is gone.
     """
 
@@ -32,6 +34,7 @@ class Hub:
         self.requests = 0
         self.asked: dict[str, list[int]] = {}
         self.cut: set[str] = set()
+        self.elsewhere = False
         self.stall: set[str] = set()
         hub = self
 
@@ -64,7 +67,8 @@ class Hub:
         if listing := LISTING.match(request.path):
             self.listing(request, *self.at(listing), listing["kind"])
             return
-        found = ADDRESS.match(request.path)
+        path_asked = request.path.removeprefix(ELSEWHERE)
+        found = ADDRESS.match(path_asked)
         folder, commit = self.at(found) if found else (None, "")
         path = folder / found["file"] if folder and found else Path("/nowhere")
         if found is None or not path.is_file():
@@ -77,6 +81,11 @@ class Hub:
             "ETag": f'"{hashlib.sha256(content).hexdigest()}"',
             "Accept-Ranges": "bytes",
         }
+        if self.elsewhere and path_asked == request.path:
+            there = f"http://localhost:{self.server.server_port}{ELSEWHERE}{path_asked}"
+            linked = {"X-Linked-Etag": headers["ETag"], "X-Linked-Size": str(len(content)), "Location": there}
+            self.reply(request, 302, b"", headers | linked)
+            return
         if start:
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
         if request.command == "GET":

@@ -77,10 +77,17 @@ def kill_midway(process: subprocess.Popen[bytes], cache: Path) -> int:
     return max(path.stat().st_size for path in unfinished(cache))
 
 
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["from the hub", "from another host"])
 @pytest.mark.parametrize("source", ["some/base", f"some/base/{NAME}"])
 def test_a_killed_download_is_continued(
-    hub: HubServer, published: Path, cache: Path, start: Callable[[str], subprocess.Popen[bytes]], source: str
+    hub: HubServer,
+    published: Path,
+    cache: Path,
+    start: Callable[[str], subprocess.Popen[bytes]],
+    source: str,
+    elsewhere: bool,
 ) -> None:
+    hub.elsewhere = elsewhere
     hub.stall.add(NAME)
     there = kill_midway(start(source), cache)
     told: list[tuple[int, int]] = []
