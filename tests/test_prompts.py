@@ -46,6 +46,16 @@ def test_case_and_punctuation_around_the_trigger(prompt: str, tokenizer: PreTrai
     assert words(tokens.id_prompt[tokens.class_tokens], tokenizer).split() == ["man", "man"]
 
 
+@pytest.mark.parametrize(
+    "word", ["niño", "男人", "мужчина", "महिला", "লড়কি", "แม่", "பெண்", "رجلٌ", "woman2", "e\u0301le\u0300ve"]
+)
+def test_class_words_of_any_script(word: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    prompt = f"photo of a {word} img, smiling"
+    tokens = tokenize(prompt, tokenizer, photos=2)
+    (token,) = set(tokens.id_prompt[tokens.class_tokens])  # of a word of several tokens, the last
+    assert token == tokenizer.encode(f"photo of a {word}")[-2]
+
+
 def test_the_trigger_inside_a_longer_word_is_not_the_trigger(tokenizer: PreTrainedTokenizerBase) -> None:
     tokens = tokenize("an imgur photo of a man img", tokenizer, photos=1)
     assert words(tokens.id_prompt[tokens.class_tokens], tokenizer) == "man"
@@ -69,6 +79,8 @@ def test_the_trigger_inside_a_longer_word_is_not_the_trigger(tokenizer: PreTrain
         ("a man\u200b img", "stands between"),
         ("a 😀 img", '"😀" stands between'),
         ("a man's img", "stands between"),
+        ("a man ❤\ufe0f img", "stands between"),
+        ("a பெண், img", '"," stands between'),
         ("a <|startoftext|> img", "stands between"),
         ("a <|endoftext|> img", "stands between"),
         ("photo " * 80 + "of a man img", "too late"),

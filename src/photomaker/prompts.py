@@ -8,6 +8,7 @@ any case and before any punctuation, and never inside a longer word.
 """
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -82,8 +83,11 @@ def class_token_index(prompt: str, tokenizer: PreTrainedTokenizerBase) -> int:
         )
     start, end = encoded["offset_mapping"][found[0] - 1]
     possessive = re.search(r"(?<=\w)['\u2019]s$", prompt[:end], re.IGNORECASE)
-    mark = possessive[0] if possessive else prompt[start:end]  # as written: a token may be a byte of a character
-    if not mark[:1].isalnum():
+    word = prompt[:end]
+    while word and unicodedata.category(word[-1]).startswith("M"):  # vowel signs are tokens apart from their letters
+        word = word[:-1]
+    if possessive or not word[-1:].isalnum():
+        mark = possessive[0] if possessive else prompt[start:end]  # as written: a token may be a byte of a character
         raise PromptError(
             "prompt",
             f'"{mark}" stands between the class word and the trigger word "{TRIGGER}". {EXAMPLE}',
