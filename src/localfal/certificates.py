@@ -9,6 +9,7 @@ from pathlib import Path
 
 import certifi
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -38,7 +39,7 @@ def ensure_certificates(folder: Path) -> Certificates:
     """Make what is missing or about to expire in `folder`; write the bundle anew, since the system's may change."""
     authority, server, bundle = folder / "ca.pem", folder / "server.pem", folder / "ca-bundle.pem"
     key_file = folder / "ca-key.pem"
-    if not (key_file.exists() and _lasts(authority) and _lasts(server)):
+    if not (key_file.exists() and _usable(authority, server)):
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = _make_authority(key)
         write_private(key_file, _pem(key))
@@ -48,11 +49,16 @@ def ensure_certificates(folder: Path) -> Certificates:
     return Certificates(authority, bundle, server)
 
 
-def _lasts(path: Path) -> bool:
-    if not path.exists():
+def _usable(authority_file: Path, server_file: Path) -> bool:
+    """Whether both certificates are whole, of one making, and last for a while yet."""
+    try:
+        authority = x509.load_pem_x509_certificate(authority_file.read_bytes())
+        server = x509.load_pem_x509_certificate(server_file.read_bytes())
+        server.verify_directly_issued_by(authority)
+    except (FileNotFoundError, ValueError, InvalidSignature):  # a killed start, or a disk that was full
         return False
-    certificate = x509.load_pem_x509_certificate(path.read_bytes())
-    return certificate.not_valid_after_utc - RENEW_BEFORE > dt.datetime.now(dt.UTC)
+    end = min(authority.not_valid_after_utc, server.not_valid_after_utc)
+    return end - RENEW_BEFORE > dt.datetime.now(dt.UTC)
 
 
 def _system_authorities() -> bytes:

@@ -78,6 +78,19 @@ def test_keys_are_the_owners_alone(tmp_path: Path) -> None:
     assert b"PRIVATE" not in made.authority.read_bytes() + made.bundle.read_bytes()
 
 
+@pytest.mark.parametrize("name", ["ca.pem", "server.pem", "ca-key.pem"])
+def test_what_a_killed_start_has_left_is_made_whole(tmp_path: Path, name: str) -> None:
+    ensure_certificates(tmp_path)
+    (tmp_path / "other").mkdir()
+    ensure_certificates(tmp_path / "other")
+    for content in (None, b"", (tmp_path / "other" / name).read_bytes()):
+        (tmp_path / name).unlink()
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        made = ensure_certificates(tmp_path)
+        shake_hands(made.server_context(), made.authority, "fal.run")
+
+
 def test_kept_while_they_last_and_renewed_before_they_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = ensure_certificates(tmp_path)
     first = made.authority.read_bytes()
