@@ -1,6 +1,8 @@
 """Uploaded files: bounded, durable, and gone after their time."""
 
+import asyncio
 import contextlib
+import errno
 import hashlib
 import json
 import re
@@ -9,7 +11,8 @@ import shutil
 import sqlite3
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,9 +62,13 @@ class Storage:
         self._keep = keep
         self._max_file_bytes = max_file_bytes
         self._max_total_bytes = max_total_bytes
+        self._stored = _size(folder)  # unfinished uploads are part of it
 
     def create(self, name: str, content_type: str, lifecycle: str | None = None) -> StoredFile:
         """Reserve a file; `lifecycle` is the JSON of X-Fal-Object-Lifecycle, which can only shorten its life."""
+        content_type = content_type.strip() or "application/octet-stream"
+        if not (content_type.isascii() and content_type.isprintable()):  # it becomes a response header
+            raise BadRequestError("The content type is not printable ASCII")
         safe_name = UNSAFE.sub("_", name).strip("._")[-MAX_NAME:] or "file"
         file = StoredFile(uuid.uuid4().hex, safe_name, content_type, secrets.token_urlsafe(24), None)
         now = time.time()
@@ -92,7 +99,7 @@ class Storage:
         """Store a file's bytes, whole or not at all."""
         draft = self._folder / f"{file.id}.{secrets.token_hex(4)}.new"
         size, _ = await self._receive(draft, chunks)
-        draft.rename(self._folder / file.id)
+        self._replace(draft, self._folder / file.id)
         self._finish(file, size)
 
     async def write_part(self, file: StoredFile, number: int, chunks: AsyncIterator[bytes]) -> str:
@@ -103,10 +110,10 @@ class Storage:
         parts.mkdir(mode=0o700, exist_ok=True)
         draft = parts / f"{number}.{secrets.token_hex(4)}.new"
         _, digest = await self._receive(draft, chunks)
-        draft.rename(parts / str(number))
+        self._replace(draft, parts / str(number))
         return f'"{digest}"'
 
-    def join_parts(self, file: StoredFile, numbers: list[int]) -> None:
+    async def join_parts(self, file: StoredFile, numbers: list[int]) -> None:
         """Complete a multipart upload: the named parts, in order of their numbers, are the file."""
         parts = self._folder / f"{file.id}.parts"
         if file.size is not None and not parts.exists():
@@ -117,58 +124,93 @@ class Storage:
         size = sum(path.stat().st_size for path in paths)
         if size > self._max_file_bytes:
             raise TooLargeError(f"A file can have at most {self._max_file_bytes} bytes")
-        draft = parts / "whole"
-        with draft.open("wb") as whole:
-            for path in paths:
-                with path.open("rb") as part:
-                    shutil.copyfileobj(part, whole)
-                path.unlink()
-        draft.rename(self._folder / file.id)
+        draft = self._folder / f"{file.id}.{secrets.token_hex(4)}.new"
+        try:
+            with _written(draft):
+                await asyncio.to_thread(_join, paths, draft)  # gigabytes, while others are served
+        except FileNotFoundError:
+            if self.find(file.id).size is None:
+                raise
+            return  # the same client, asking again, was faster
+        self._stored += size
+        self._replace(draft, self._folder / file.id)
         self._finish(file, size)
-        shutil.rmtree(parts)
+        # Not before: a client whose answer was lost with a killed gateway asks again.
+        self._stored -= _size(parts)
+        shutil.rmtree(parts, ignore_errors=True)
 
     def forget(self) -> None:
         """Remove the files whose time is over, and what killed uploads have left."""
         now = time.time()
         old = "SELECT id FROM files WHERE expires <= ? OR (size IS NULL AND created <= ?)"
         for row in self._database.execute(old, (now, now - UNFINISHED_SECONDS)).fetchall():
-            (self._folder / row["id"]).unlink(missing_ok=True)
-            shutil.rmtree(self._folder / f"{row['id']}.parts", ignore_errors=True)
+            for path in (self._folder / row["id"], self._folder / f"{row['id']}.parts"):
+                self._stored -= _size(path)
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
             self._database.execute("DELETE FROM files WHERE id = ?", (row["id"],))
         for draft in self._folder.glob("*.new"):
             with contextlib.suppress(FileNotFoundError):
                 if draft.stat().st_mtime < now - UNFINISHED_SECONDS:
+                    self._stored -= _size(draft)
                     draft.unlink()
 
     async def _receive(self, draft: Path, chunks: AsyncIterator[bytes]) -> tuple[int, str]:
         size, digest = 0, hashlib.md5(usedforsecurity=False)
-        (stored,) = self._database.execute("SELECT COALESCE(SUM(size), 0) FROM files").fetchone()
         try:
-            with draft.open("wb") as target:
+            with _written(draft), draft.open("wb") as target:
                 async for chunk in chunks:
                     size += len(chunk)
+                    self._stored += len(chunk)
                     if size > self._max_file_bytes:
                         raise TooLargeError(f"A file can have at most {self._max_file_bytes} bytes")
-                    if stored + size > self._max_total_bytes:
+                    if self._stored > self._max_total_bytes:
                         raise StorageFullError(f"The storage holds at most {self._max_total_bytes} bytes")
                     digest.update(chunk)
                     target.write(chunk)
         except BaseException:
-            _discard(draft)
+            self._stored -= size
             raise
         return size, digest.hexdigest()
+
+    def _replace(self, draft: Path, target: Path) -> None:
+        self._stored -= _size(target)
+        draft.rename(target)
 
     def _finish(self, file: StoredFile, size: int) -> None:
         self._database.execute("UPDATE files SET size = ? WHERE id = ?", (size, file.id))
 
 
-def _discard(draft: Path) -> None:
-    draft.unlink(missing_ok=True)
+@contextmanager
+def _written(draft: Path) -> Iterator[None]:
+    """Leave nothing of a file that was not written whole, and say so when the disk is full."""
+    try:
+        yield
+    except BaseException as error:
+        draft.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFullError("The disk is full") from None
+        raise
+
+
+def _join(parts: list[Path], target: Path) -> None:
+    with target.open("wb") as whole:
+        for path in parts:
+            with path.open("rb") as part:
+                shutil.copyfileobj(part, whole)
+
+
+def _size(path: Path) -> int:
+    """The bytes in a file, or in all files of a folder; none where there is nothing."""
+    if path.is_dir():
+        return sum(_size(inner) for inner in path.iterdir())
+    with contextlib.suppress(FileNotFoundError):
+        return path.stat().st_size
+    return 0
 
 
 def _lifetime(lifecycle: str | None) -> float:
     try:
         seconds = json.loads(lifecycle or "{}").get("expiration_duration_seconds")
         return float(seconds) if seconds else float("inf")
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         raise BadRequestError("X-Fal-Object-Lifecycle is not a JSON object with expiration_duration_seconds") from None

@@ -92,7 +92,7 @@ class StorageApi:
         if match["complete"]:
             if request.method != "POST":
                 raise MethodNotAllowedError("POST")
-            self._storage.join_parts(file, _part_numbers(await _json(request)))
+            await self._storage.join_parts(file, _part_numbers(await _json(request)))
             return JSONResponse({"access_url": self._origin + file.path})
         if request.method == "POST":  # the form that asks for each part's own URL
             return JSONResponse({"upload_url": self._origin + path})
@@ -126,7 +126,7 @@ class StorageApi:
 
 def _require_authorization(request: Request) -> None:
     scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
-    if scheme not in ("Key", "Bearer") or not credentials.strip():
+    if scheme.lower() not in ("key", "bearer") or not credentials.strip():
         raise UnauthorizedError("Authentication is required to access this endpoint.")
 
 
@@ -143,7 +143,7 @@ async def _json(request: Request) -> dict[str, Any]:
             raise BadRequestError(f"The body is above {MAX_JSON_BYTES} bytes")
     try:
         content = json.loads(body or b"{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
         raise BadRequestError("The body is not a JSON object")
@@ -154,5 +154,5 @@ def _part_numbers(body: dict[str, Any]) -> list[int]:
     try:
         # JavaScript and Python say partNumber; fal's SDK says part_number for one of its stores.
         return [int(part.get("partNumber", part.get("part_number"))) for part in body["parts"]]
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise BadRequestError("parts is a list of {partNumber, etag}") from None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from serving import KEY, Served
+from serving import KEY, Served, eventually
 
 from localfal.errors import BadRequestError, NotFoundError, StorageFullError, TooLargeError
 from localfal.state import StateFolder
@@ -40,23 +40,59 @@ def test_bounds(storage: Storage, tmp_path: Path) -> None:
         storage.content(file)
 
 
+def test_unfinished_uploads_count_too(storage: Storage, tmp_path: Path) -> None:
+    in_parts = storage.create("a", "x/y")
+    for number in (1, 1, 2):  # a part sent again takes the place of the first
+        asyncio.run(storage.write_part(in_parts, number, chunks(b"1234567890")))
+    other = storage.create("a", "x/y")
+    for _ in range(2):  # what was refused takes no place
+        with pytest.raises(StorageFullError):
+            asyncio.run(storage.write(other, chunks(b"1234", b"56")))
+    asyncio.run(storage.write(other, chunks(b"12345")))
+    restarted = Storage(storage._database, tmp_path / "files", 100, max_file_bytes=20, max_total_bytes=25)
+    for store in (storage, restarted):
+        with pytest.raises(StorageFullError):
+            asyncio.run(store.write(store.create("a", "x/y"), chunks(b"1")))
+    asyncio.run(restarted.join_parts(in_parts, [1]))
+    asyncio.run(restarted.write(restarted.create("a", "x/y"), chunks(b"1234567890")))
+    with pytest.raises(StorageFullError):
+        asyncio.run(restarted.write(restarted.create("a", "x/y"), chunks(b"1")))
+
+
+@pytest.mark.slow
+def test_keep(tmp_path: Path, client: httpx.Client) -> None:
+    platform = Served(tmp_path / "state", "--keep", "3s")
+    try:
+        headers = {"authorization": "Bearer local"}
+        url = client.post(f"{platform.origin}/files/upload", content=b"x", headers=headers).json()["access_url"]
+        assert client.get(url).status_code == 200
+        request_id = platform.submit(client)
+        status = f"{platform.queue}/requests/{request_id}/status"
+        eventually(lambda: client.get(status, headers=KEY).json().get("status") in ("COMPLETED", None))
+        eventually(lambda: client.get(status, headers=KEY).status_code == 404)
+        eventually(lambda: client.get(url).status_code == 404)
+        eventually(lambda: not list((platform.state / "files").iterdir()))
+    finally:
+        platform.stop()
+
+
 def test_parts(storage: Storage) -> None:
     file = storage.create("a", "x/y")
     for number, data in [(2, b"cd"), (1, b"ab"), (3, b"e")]:
         asyncio.run(storage.write_part(file, number, chunks(data)))
     with pytest.raises(BadRequestError):
-        storage.join_parts(file, [1, 2, 3, 4])
+        asyncio.run(storage.join_parts(file, [1, 2, 3, 4]))
     with pytest.raises(BadRequestError):
         asyncio.run(storage.write_part(file, 0, chunks(b"x")))
-    storage.join_parts(file, [3, 1, 2])
+    asyncio.run(storage.join_parts(file, [3, 1, 2]))
     file = storage.find(file.id)
     assert storage.content(file).read_bytes() == b"abcde"
-    storage.join_parts(file, [3, 1, 2])  # a client that asks again
+    asyncio.run(storage.join_parts(file, [3, 1, 2]))  # a client that asks again
     large = storage.create("a", "x/y")
     for number in (1, 2):
         asyncio.run(storage.write_part(large, number, chunks(b"1234567")))
     with pytest.raises(TooLargeError):
-        storage.join_parts(large, [1, 2])
+        asyncio.run(storage.join_parts(large, [1, 2]))
 
 
 def test_files_expire(storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
