@@ -58,9 +58,12 @@ class Proxy:
         gateway_reader, gateway_writer = await asyncio.open_connection("127.0.0.1", self._gateway_port)
         try:
             writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            async with asyncio.TaskGroup() as both:
-                both.create_task(_copy(reader, gateway_writer))
-                both.create_task(_copy(gateway_reader, writer))
+            sending = asyncio.create_task(_copy(reader, gateway_writer))
+            try:
+                await _copy(gateway_reader, writer)  # the gateway's end is the end, whatever a client still holds open
+            finally:
+                sending.cancel()
+                await asyncio.gather(sending, return_exceptions=True)
         finally:
             gateway_writer.close()
 
