@@ -2,18 +2,25 @@
 
 import asyncio
 import contextlib
+import logging
+import sqlite3
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
+from itertools import chain, repeat
 from typing import Any
 
 import httpx
 
-from localfal.errors import PlatformError, RunnerAnswerTooLargeError, RunnerLostError, StartTimeoutError
+from localfal.errors import InternalError, PlatformError, RunnerAnswerTooLargeError, RunnerLostError, StartTimeoutError
 from localfal.jobs import Answer, Job
 from localfal.queue import MAX_ATTEMPTS, Queue
 from localfal.runners import Runner
+from localfal.state import STORE_AGAIN_SECONDS, until_stored
+
+log = logging.getLogger(__name__)
 
 MAX_ANSWER_BYTES = 128 * 1024 * 1024
 CANCEL_SECONDS = 10.0
@@ -46,18 +53,17 @@ class Dispatcher:
         with contextlib.suppress(ValueError):
             self._idle.remove(runner)
 
-    def pump(self) -> None:
-        """Give every free runner something to do, if there is something."""
-        while self._idle:
-            caller = self._next_caller()
-            if caller is not None:
-                caller.set_result(self._idle.popleft())
-                continue
-            job = self._queue.start_next()
-            if job is None:
-                break
-            self._spawn(self._process(self._idle.popleft(), job))
-        self._watch_deadline()
+    def pump(self, *, late: bool = False) -> None:
+        """Give every free runner something to do, if there is something; first answer those that are too `late`."""
+        try:
+            if late:
+                self._queue.time_out()
+            self._hand_out()
+            deadline = self._queue.next_deadline()
+        except sqlite3.OperationalError as error:
+            log.warning("the queue cannot be written: %s", error)
+            deadline = time.time() + STORE_AGAIN_SECONDS
+        self._wake_at(deadline)
 
     async def stop(self) -> None:
         """Let go of everything; what was in progress is run again at the next start."""
@@ -74,12 +80,13 @@ class Dispatcher:
         self._callers.append(waiting)
         self.pump()
         try:
-            runner = await asyncio.wait_for(waiting, start_timeout)
-        except TimeoutError:
-            raise StartTimeoutError from None
-        except asyncio.CancelledError:
-            if waiting.done() and not waiting.cancelled():
+            async with asyncio.timeout(start_timeout):
+                runner = await waiting
+        except (TimeoutError, asyncio.CancelledError) as error:
+            if waiting.done() and not waiting.cancelled():  # in the same turn
                 self._release(waiting.result())
+            if isinstance(error, TimeoutError):
+                raise StartTimeoutError from None
             raise
         runner.begin(None)
         try:
@@ -94,6 +101,17 @@ class Dispatcher:
         if working is not None:
             runner, path = working
             self._spawn(send_cancel(runner, path, request_id, lambda: request_id in self._working))
+
+    def _hand_out(self) -> None:
+        while self._idle:
+            caller = self._next_caller()
+            if caller is not None:
+                caller.set_result(self._idle.popleft())
+                continue
+            job = self._queue.start_next()
+            if job is None:
+                return
+            self._spawn(self._process(self._idle.popleft(), job))
 
     def _next_caller(self) -> asyncio.Future[Runner] | None:
         while self._callers:
@@ -119,31 +137,31 @@ class Dispatcher:
             replace = again = True
         except PlatformError as error:
             answer = Answer.from_error(error)
+        except Exception:
+            # One request must not hold up all others, now and after every restart.
+            log.exception("request %s", job.id)
+            answer = Answer.from_error(InternalError())
+            replace = True
         finally:
             del self._working[job.id]
             runner.end()
         if again and job.attempt < MAX_ATTEMPTS and not job.no_retry:
-            self._queue.requeue(job.id)
+            await until_stored(lambda: self._queue.requeue(job.id))
         else:
-            self._queue.complete(job.id, answer)
+            await until_stored(lambda: self._queue.complete(job.id, answer))
         if replace:
             runner.kill()
             self.pump()
         else:
             self._release(runner)
 
-    def _watch_deadline(self) -> None:
+    def _wake_at(self, deadline: float | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        deadline = self._queue.next_deadline()
         if deadline is not None:
             delay = max(0.0, deadline - time.time())
-            self._timer = asyncio.get_running_loop().call_later(delay, self._time_out)
-
-    def _time_out(self) -> None:
-        self._queue.time_out()
-        self._watch_deadline()
+            self._timer = asyncio.get_running_loop().call_later(delay, partial(self.pump, late=True))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -169,7 +187,9 @@ async def send_cancel(runner: Runner, path: str, request_id: str, working: Calla
     Called again while the request is still worked on: the first call may overtake the request itself, and reach the
     app before it knows what to cancel.
     """
-    for pause in CANCEL_AGAIN:
+    for pause in chain(CANCEL_AGAIN, repeat(CANCEL_AGAIN[-1])):
+        if runner.exited.is_set():
+            return
         try:
             response = await runner.client.post(
                 path.partition("?")[0].rstrip("/") + "/cancel",

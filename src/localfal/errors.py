@@ -113,8 +113,15 @@ class ClientCancelledError(PlatformError):
         super().__init__("Request was cancelled by the client")
 
 
-class RunnerAnswerTooLargeError(PlatformError):
-    """The app's answer is above the platform's bounds."""
+class InternalError(PlatformError):
+    """A mistake of the platform's own; the log says which."""
 
     status = 500
     error_type = "internal_error"
+
+    def __init__(self, detail: str = "Internal Server Error") -> None:
+        super().__init__(detail)
+
+
+class RunnerAnswerTooLargeError(InternalError):
+    """The app's answer is above the platform's bounds."""

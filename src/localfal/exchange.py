@@ -76,7 +76,9 @@ class RunnerConnection:
             raise RunnerLostError
         reader, writer = self._streams
         lines = {"host": f"127.0.0.1:{self._port}", **headers, "content-length": str(len(body))}
-        request = h11.Request(method=method, target=target, headers=list(lines.items()))
+        # Callers may write Latin-1, which h11 takes as bytes only.
+        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in lines.items()]
+        request = h11.Request(method=method, target=target, headers=raw)
         parts = [protocol.send(part) for part in (request, h11.Data(data=body), h11.EndOfMessage())]
         try:
             writer.write(b"".join(part for part in parts if part))

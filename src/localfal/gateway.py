@@ -2,11 +2,12 @@
 
 import logging
 import re
+import sqlite3
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -14,9 +15,11 @@ from localfal.direct import call
 from localfal.dispatch import Dispatcher
 from localfal.errors import (
     BadRequestError,
+    InternalError,
     MethodNotAllowedError,
     NotFoundError,
     PlatformError,
+    StorageFullError,
     TooLargeError,
     UnauthorizedError,
 )
@@ -32,9 +35,9 @@ LOOPBACK_HOSTS = ("127.0.0.1", "localhost")
 LOCAL_PREFIXES = (("/storage/", "rest"), ("/.well-known/", "rest"), ("/files/", "media"))
 MAX_BODY_BYTES = 128 * 1024 * 1024
 
-APP_ID = re.compile(r"^/((?:workflows/|comfy/)?[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+)(/.*)?$")
+APP_ID = re.compile(r"/((?:workflows/|comfy/)?[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+)(/.*)?", re.DOTALL)
 ABOUT_REQUEST = re.compile(
-    r"^(?:/[^/]+)*?/requests/(?P<id>[0-9a-fA-F-]{1,64})(?:/(?P<action>status|status/stream|response|cancel))?/?$"
+    r"(?:/[^/]+)*?/requests/(?P<id>[0-9a-fA-F-]{1,64})(?:/(?P<action>status|status/stream|response|cancel))?/?"
 )
 NOT_FOR_APP = frozenset(
     {
@@ -110,9 +113,14 @@ class Gateway:
             response = await self._answer(request, target, send)
         except PlatformError as error:
             response = error.response()
+        except ClientDisconnect:
+            return
+        except sqlite3.OperationalError as error:
+            log.warning("%s %s: %s", scope["method"], scope["path"], error)
+            response = StorageFullError(f"The state folder cannot be written: {error}").response()
         except Exception:
             log.exception("%s %s", scope["method"], scope["path"])
-            response = JSONResponse({"detail": "Internal Server Error", "error_type": "internal_error"}, 500)
+            response = InternalError().response()
         if response is not None:
             await response(scope, receive, send)
 
@@ -124,7 +132,7 @@ class Gateway:
             if target.path == "/.well-known/jwks.json":
                 return JSONResponse(self._webhook_keys)
             return await self._storage_api.rest(request, target.path)
-        match = APP_ID.match(target.path)
+        match = APP_ID.fullmatch(target.path)
         if match is None:
             raise BadRequestError(f"Invalid app id: {target.path.strip('/')}. Must be in the format <appOwner>/<appId>")
         app_id, path = match[1], match[2] or "/"
@@ -138,7 +146,7 @@ class Gateway:
             await call(self._dispatcher, request.method, whole_path, headers, body, timeout, request.receive, send)
             return None
         url = f"{target.base}/{app_id}"
-        if about := ABOUT_REQUEST.match(path):
+        if about := ABOUT_REQUEST.fullmatch(path):
             return await self._queue_api.about(request, about["id"], about["action"] or "response", url)
         if request.method != "POST":
             raise MethodNotAllowedError("POST")
@@ -162,19 +170,22 @@ class Gateway:
 
     def _app_headers(self, request: Request, path: str) -> dict[str, str]:
         kept = {name: value for name, value in request.headers.items() if name not in NOT_FOR_APP}
-        return {**kept, "x-fal-endpoint": self._app_id + path.partition("?")[0].rstrip("/")}
+        return {**kept, "x-fal-endpoint": self._app_id + _quoted(path.partition("?")[0]).rstrip("/")}
 
 
 def find_target(request: Request) -> Target:
     """Which service a request is for: by `x-fal-target-url`, by fal's host, or by the path on a loopback host."""
     wanted = request.headers.get("x-fal-target-url")
     if wanted is not None:
-        url = urlsplit(wanted)
+        try:
+            url = urlsplit(wanted)
+        except ValueError:
+            url = urlsplit("")
         service = SERVICES.get(url.hostname or "")
         if service is None or url.scheme != "https":
             raise BadRequestError("x-fal-target-url is not a URL of one of fal's hosts")
         return Target(service, unquote(url.path) or "/", f"https://{url.hostname}", by_proxy=True)
-    host = request.headers.get("host", "")
+    host = request.headers.get("host", "").lower()
     name = host.rpartition(":")[0] if ":" in host else host
     path = request.scope["path"]
     if name in SERVICES:
@@ -214,10 +225,14 @@ def _start_timeout(request: Request) -> float | None:
 
 
 def _with_query(path: str, request: Request) -> str:
-    path = quote(path, safe=PATH_CHARACTERS)
+    path = _quoted(path)
     pairs = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
     query = urlencode([(name, value) for name, value in pairs if name not in FOR_PLATFORM])
     return f"{path}?{query}" if query else path
+
+
+def _quoted(path: str) -> str:
+    return quote(path, safe=PATH_CHARACTERS)
 
 
 async def _body(request: Request) -> bytes:

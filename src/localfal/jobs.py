@@ -62,12 +62,17 @@ class Answer:
             if isinstance(error, list):
                 error_type = error_type or error[0]["type"]
                 error = error[0]["msg"]
-        except (ValueError, TypeError, LookupError, AttributeError):
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
             pass
         return (
-            error if isinstance(error, str) and error else f"Invalid status code: {self.status}",
-            error_type if isinstance(error_type, str) else None,
+            _storable(error) if isinstance(error, str) and error else f"Invalid status code: {self.status}",
+            _storable(error_type) if isinstance(error_type, str) else None,
         )
+
+
+def _storable(text: str) -> str:
+    """JSON may have halves of surrogate pairs; neither a database nor UTF-8 has."""
+    return text.encode(errors="replace").decode()
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
+import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +25,8 @@ from localfal.state import StateFolder
 from localfal.storage import Storage
 from localfal.storage_api import StorageApi
 from localfal.webhooks import Webhooks, key_set, signing_key
+
+log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 600.0
 GOODBYE_SECONDS = 2
@@ -76,6 +80,7 @@ class Platform:
         settings, folder, stack = self._settings, self._folder, self._stack
         folder.lock()
         stack.callback(folder.unlock)
+        folder.write_note({**folder.read_note(), "ready": False})  # a killed gateway's note may still say otherwise
         database = folder.database()
         stack.callback(database.close)
         certificates = ensure_certificates(folder.path)
@@ -169,8 +174,11 @@ _SERVER_OPTIONS: dict[str, Any] = {
 
 async def _sweep(queue: Queue, storage: Storage, keep: float) -> None:
     while True:
-        queue.forget(keep)
-        storage.forget()
+        try:
+            queue.forget(keep)
+            storage.forget()
+        except (sqlite3.OperationalError, OSError) as error:  # a full disk must not end the sweeping
+            log.warning("what has expired could not be removed: %s", error)
         await asyncio.sleep(min(SWEEP_SECONDS, max(1.0, keep / 10)))
 
 

@@ -5,6 +5,7 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -209,11 +210,12 @@ class Queue:
             return
         self._log_lines[request_id] = lines + 1
         timestamp = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-        self.database.execute(
-            "INSERT INTO logs (request_id, timestamp, message) VALUES (?, ?, ?)",
-            (request_id, timestamp, message),
-        )
-        self._changed()
+        with suppress(sqlite3.OperationalError):  # the disk is full: a lost line is no reason to lose the request
+            self.database.execute(
+                "INSERT INTO logs (request_id, timestamp, message) VALUES (?, ?, ?)",
+                (request_id, timestamp, message),
+            )
+            self._changed()
 
     def logs(self, request_id: str, after: int = 0) -> tuple[list[dict[str, str]], int]:
         """A request's log lines beyond the mark `after`, oldest first, and the new mark."""
@@ -235,13 +237,11 @@ class Queue:
     def forget(self, keep: float) -> None:
         """Remove what was finished more than `keep` seconds ago, and unstored results after their hour."""
         now = time.time()
-        self.database.execute("BEGIN")
         self.database.execute(
             "DELETE FROM requests WHERE webhook_due IS NULL AND (finished <= ? OR (NOT store_io AND finished <= ?))",
             (now - keep, now - UNSTORED_RESULT_SECONDS),
         )
         self.database.execute("DELETE FROM logs WHERE request_id NOT IN (SELECT id FROM requests)")
-        self.database.execute("COMMIT")
 
     def _changed(self) -> None:
         for listener in self.on_change:

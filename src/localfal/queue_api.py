@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
@@ -17,6 +18,7 @@ from localfal.queue import Queue
 
 PING_SECONDS = 10.0
 MAX_WEBHOOK_URL = 2048
+LENGTH = re.compile(r"[0-9]{1,18}")
 
 
 class QueueApi:
@@ -32,7 +34,7 @@ class QueueApi:
         """`POST …`: accept a request; `url` is the app's own under the host that the caller used."""
         longest = request.query_params.get("fal_max_queue_length")
         if longest is not None:
-            if not longest.isdecimal():
+            if not LENGTH.fullmatch(longest):
                 raise BadRequestError("fal_max_queue_length is not a whole number")
             if self._queue.length() > int(longest):
                 raise QueueFullError(f"More than {longest} requests are waiting")
@@ -118,7 +120,8 @@ class QueueApi:
             if entry.state == "COMPLETED":
                 return
             with suppress(TimeoutError):
-                await asyncio.wait_for(changed.wait(), PING_SECONDS)
+                async with asyncio.timeout(PING_SECONDS):
+                    await changed.wait()
                 continue
             yield ": still here\n\n"
 
@@ -135,6 +138,7 @@ def webhook_url(request: Request) -> str | None:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and len(url) <= MAX_WEBHOOK_URL
+        usable = usable and parts.port != 0  # raises ValueError beyond 65535
     except ValueError:
         usable = False
     if not usable:

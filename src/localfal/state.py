@@ -1,9 +1,12 @@
 """The state folder: everything of one local platform that outlives its process."""
 
+import asyncio
 import fcntl
 import json
+import logging
 import os
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +57,11 @@ CREATE TABLE IF NOT EXISTS files (
     expires REAL NOT NULL
 );
 """
+
+
+STORE_AGAIN_SECONDS = 1.0
+
+log = logging.getLogger(__name__)
 
 
 class StateInUseError(Exception):
@@ -124,3 +132,15 @@ class StateFolder:
         draft = self.path / "platform.json.new"
         draft.write_text(json.dumps(note, indent=2) + "\n")
         draft.rename(self.path / "platform.json")
+
+
+async def until_stored(change: Callable[[], Any]) -> None:
+    """Make a change of the database; while the disk is full, try again: what was worked for is not thrown away."""
+    while True:
+        try:
+            change()
+        except sqlite3.OperationalError as error:
+            log.warning("the state cannot be written: %s", error)
+            await asyncio.sleep(STORE_AGAIN_SECONDS)
+        else:
+            return

@@ -127,6 +127,23 @@ def test_old_requests_and_their_logs_are_forgotten(queue: Queue) -> None:
     assert queue.find(waiting.id)
 
 
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (b'{"detail": "half \\ud800 of a pair"}', "half ? of a pair"),
+        (b"[" * 100_000, "Invalid status code: 422"),
+        (b"\xff\xfe\x00", "Invalid status code: 422"),
+        (b'{"detail": [{"msg": 1, "type": []}]}', "Invalid status code: 422"),
+    ],
+)
+def test_any_failure_can_be_stored(queue: Queue, body: bytes, error: str) -> None:
+    entry = queue.submit(submission())
+    queue.complete(entry.id, Answer(422, {}, body))
+    found = queue.find(entry.id)
+    assert found
+    assert (found.state, found.error) == ("COMPLETED", error)
+
+
 def test_logs_are_bounded(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("localfal.queue.MAX_LOG_LINES", 3)
     entry = queue.submit(submission())

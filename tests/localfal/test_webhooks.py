@@ -19,6 +19,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from serving import Served, eventually
 
+from localfal import webhooks
 from localfal.jobs import Answer, Submission
 from localfal.queue import Queue
 from localfal.state import StateFolder
@@ -106,6 +107,7 @@ def test_an_answer_that_is_no_json() -> None:
     content = payload("id", Answer(200, {}, b"\x89PNG"))
     assert (content["status"], content["payload"]) == ("OK", None)
     assert content["payload_error"]
+    assert payload("id", Answer(200, {}, b"[" * 100_000))["payload_error"]
 
 
 def test_ten_retries_over_two_hours() -> None:
@@ -129,8 +131,8 @@ def test_retries(tmp_path: Path, receiver: Receiver, answers: list[int], deliver
             return reader.execute("SELECT COUNT(*) FROM requests WHERE webhook_due IS NOT NULL").fetchone()[0]
 
     async def scenario() -> None:
-        webhooks = Webhooks(database, queue, signing_key(tmp_path / "key.pem"), retry_delays=(0.05, 0.1, 0.15))
-        running = asyncio.create_task(webhooks.run())
+        key = signing_key(tmp_path / "key.pem")
+        running = asyncio.create_task(Webhooks(database, queue, key, retry_delays=(0.05, 0.1, 0.15)).run())
         entry = queue.submit(Submission("/", {}, b"{}", webhook=receiver.url))
         queue.complete(entry.id, Answer(200, {}, b"{}"))
         assert due() == 1
@@ -144,14 +146,71 @@ def test_retries(tmp_path: Path, receiver: Receiver, answers: list[int], deliver
     database.close()
 
 
+def test_an_answer_takes_at_most_15_seconds(
+    tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert webhooks.ANSWER_SECONDS == 15
+    monkeypatch.setattr(webhooks, "ANSWER_SECONDS", 0.2)
+    database = StateFolder(tmp_path).database()
+    queue = Queue(database, "fal-ai/app")
+
+    def attempts() -> int:
+        with closing(sqlite3.connect(tmp_path / "state.db")) as reader:
+            return reader.execute("SELECT MAX(webhook_attempts) FROM requests").fetchone()[0]
+
+    async def scenario() -> None:
+        receiver.hold.clear()
+        running = asyncio.create_task(
+            Webhooks(database, queue, signing_key(tmp_path / "key.pem"), retry_delays=(0.05,) * 100).run()
+        )
+        entry = queue.submit(Submission("/", {}, b"{}", webhook=receiver.url))
+        queue.complete(entry.id, Answer(200, {}, b"{}"))
+        await asyncio.to_thread(eventually, lambda: attempts() >= 2)
+        assert receiver.deliveries == []
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(scenario())
+    database.close()
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "http://[::1]:1/", "http://a b/", "http://x\ud800/"])
+def test_a_receiver_that_is_none(tmp_path: Path, receiver: Receiver, url: str) -> None:
+    database = StateFolder(tmp_path).database()
+    queue = Queue(database, "fal-ai/app")
+
+    async def scenario() -> None:
+        running = asyncio.create_task(Webhooks(database, queue, signing_key(tmp_path / "key.pem")).run())
+        for target in (url.encode(errors="replace").decode(), receiver.url):
+            entry = queue.submit(Submission("/", {}, b"{}", webhook=target))
+            queue.complete(entry.id, Answer(200, {}, b"{}"))
+        await asyncio.to_thread(eventually, lambda: receiver.deliveries)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(scenario())
+    database.close()
+
+
+def test_half_a_key_is_made_anew(tmp_path: Path) -> None:
+    (tmp_path / "key.pem").write_bytes(b"")
+    made = signing_key(tmp_path / "key.pem")
+    assert webhooks.key_set(made) == webhooks.key_set(signing_key(tmp_path / "key.pem"))
+
+
 @pytest.mark.slow
 def test_a_killed_gateway_still_owes_its_webhooks(own: Served, client: httpx.Client, receiver: Receiver) -> None:
     receiver.hold.clear()
     request_id = own.submit(client, query=f"?fal_webhook={receiver.url}")
     own.result(client, request_id)
     own.kill()
+
+    def owed() -> bool:
+        with closing(sqlite3.connect(own.state / "state.db")) as reader:
+            return bool(reader.execute("SELECT 1 FROM requests WHERE webhook_due IS NOT NULL").fetchone())
+
+    assert owed()
     receiver.hold.set()
-    before = len(receiver.deliveries)
     own.start()
-    eventually(lambda: len(receiver.deliveries) > before)
+    eventually(lambda: not owed())
     assert receiver.deliveries[-1][0]["x-fal-webhook-request-id"] == request_id
