@@ -11,6 +11,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -67,6 +68,10 @@ class Runner:
                 pass_fds=[lifeline],
                 start_new_session=True,
             )
+        except OSError:
+            os.close(self._output)
+            os.close(self._lifeline)
+            raise
         finally:
             os.close(output)
             os.close(lifeline)
@@ -112,11 +117,18 @@ class Runner:
                 lines.append(self._rest)
                 self._rest = b""
             for line in lines:
-                text = line[:MAX_LINE].decode(errors="replace").rstrip()
-                if text:
-                    self._take(text)
+                self._take(line)
 
-    def _take(self, line: str) -> None:
+    def _take_all(self) -> None:
+        """Read what there is; a line that the app has not ended by now is nobody else's."""
+        self.read_output()
+        rest, self._rest = self._rest, b""
+        self._take(rest)
+
+    def _take(self, raw: bytes) -> None:
+        line = raw[:MAX_LINE].decode(errors="replace").rstrip()
+        if not line:
+            return
         self.last_lines.append(line)
         self._on_line(line)
         if self.request_log is not None:
@@ -124,13 +136,13 @@ class Runner:
 
     def begin(self, log: Callable[[str], None] | None) -> None:
         """From now on the lines belong to a request."""
-        self.read_output()
+        self._take_all()
         self.worked = True
         self.request_log = log
 
     def end(self) -> None:
         """The request is over: the lines up to here were its."""
-        self.read_output()
+        self._take_all()
         self.request_log = None
 
     def kill(self) -> None:
@@ -145,15 +157,18 @@ class Runner:
             with contextlib.suppress(ProcessLookupError):
                 self._process.terminate()
             try:
-                await asyncio.wait_for(self.exited.wait(), STOP_SECONDS)
+                async with asyncio.timeout(STOP_SECONDS):
+                    await self.exited.wait()
             except TimeoutError:
                 self.kill()
         await self._watch
 
     async def _wait_for_exit(self) -> None:
-        await asyncio.to_thread(self._process.wait)
+        # A thread of its own: the loop's pool has fewer than there may be runners, and resolves webhooks' hosts too.
+        with ThreadPoolExecutor(1) as thread:
+            await asyncio.get_running_loop().run_in_executor(thread, self._process.wait)
         self.kill()  # whatever the app left running
-        self.read_output()
+        self._take_all()
         self.exited.set()
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._output)
@@ -203,9 +218,8 @@ class Fleet:
         failures = 0
         while True:
             started = time.monotonic()
-            runner = Runner(number, self._reference, self._environment, lambda line: self._on_line(number, line))
-            self.runners[number] = runner
             try:
+                runner = self._launch(number)
                 await runner.ready()
             except RunnerStartError as error:
                 failures += 1
@@ -220,7 +234,15 @@ class Fleet:
                 lived = time.monotonic() - started
                 failures = 0 if runner.worked or lived > MAX_BACKOFF_SECONDS else failures + 1
             if failures:
-                await asyncio.sleep(min(MAX_BACKOFF_SECONDS, 0.25 * 2**failures))
+                await asyncio.sleep(min(MAX_BACKOFF_SECONDS, 0.25 * 2.0 ** min(failures, 10)))
+
+    def _launch(self, number: int) -> Runner:
+        try:
+            runner = Runner(number, self._reference, self._environment, lambda line: self._on_line(number, line))
+        except OSError as error:  # no memory, no process or no file left just now
+            raise RunnerStartError(f"runner {number} cannot be started: {error}", killed=False) from None
+        self.runners[number] = runner
+        return runner
 
 
 async def _first(event: Coroutine[Any, Any, Any], *tasks: asyncio.Task[None]) -> None:

@@ -22,7 +22,9 @@ class EchoInput(BaseModel):
     num_inference_steps: int = Field(default=20, ge=20, le=100)
     seed: int | None = None
     seconds: float = 0.0
+    gate: str = ""
     lines: int = 2
+    tail: str = ""
     fail: Literal["no", "field", "typed", "app", "boom", "unavailable", "timeout", "die", "cancel"] = "no"
     once: str = ""
     journal: str = ""
@@ -54,7 +56,8 @@ class Echo(fal.App):
             _note(order.journal, order.prompt)
             for step in range(order.lines):
                 print(f"{order.prompt}: step {step + 1} of {order.lines}")
-            if cancelled.wait(order.seconds):
+            print(order.tail, end="")
+            if cancelled.wait(order.seconds) or not _opened(order.gate, cancelled):
                 raise RequestCancelledException("Request cancelled by the client.")
             if order.fail != "no" and _first_time(order.once):
                 _fail(order.fail)
@@ -95,6 +98,14 @@ def _note(journal: str, text: str) -> None:
     if journal:
         with open(journal, "a") as file:
             file.write(f"{time.time()} {text}\n")
+
+
+def _opened(gate: str, cancelled: threading.Event) -> bool:
+    """Wait until a file is there, so that a test decides how long a request takes; False when cancelled before."""
+    while gate and not os.path.exists(gate):
+        if cancelled.wait(0.02):
+            return False
+    return True
 
 
 def _first_time(marker: str) -> bool:
