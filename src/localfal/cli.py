@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from localfal.environment import Addresses, client_environment
-from localfal.execute import COMMAND_NOT_FOUND, run_command
+from localfal.execute import COMMAND_NOT_FOUND, COMMAND_NOT_RUN, run_command
 from localfal.platform import Platform, Settings
 from localfal.runner_log import RunnerLog
 from localfal.runners import RunnerStartError
@@ -122,7 +122,7 @@ async def _execute(command: list[str], reference: str | None, app_id: str | None
             if platform is None:
                 return KILLED
             code = await run_command(command, client_environment(platform.addresses))
-    if code == COMMAND_NOT_FOUND:
+    if code in (COMMAND_NOT_FOUND, COMMAND_NOT_RUN):
         console.print(f"localfal: {escape(command[0])} did not run: exit code {code}")
     return code
 
@@ -156,7 +156,7 @@ async def _platform(settings: Settings, *, echo: bool, stop: asyncio.Event) -> A
     except RunnerStartError as error:
         _fail(f"{settings.reference} does not start\n{error}")
     except OSError as error:
-        _fail(f"cannot listen: {error}")
+        _fail(f"cannot start: {error}")
     else:
         console.print(f"localfal: {settings.app_id} is ready after {time.monotonic() - started:.1f} s")
         try:
@@ -181,7 +181,7 @@ async def _running(folder: StateFolder, app_id: str | None) -> Addresses:
 
 
 def _explain(app_id: str, addresses: Addresses) -> None:
-    console.print(f"  {addresses.origin}/{app_id} · queue: {addresses.origin}/queue/{app_id}\n")
+    console.print(f"  {addresses.origin}/{app_id} · queue: {addresses.origin}/queue/{app_id}\n", soft_wrap=True)
     console.print("  For curl, Python and Node, in the shell that runs them:\n")
     for name, value in client_environment(addresses).items():
         # Paste-ready: whole lines, never wrapped.

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 
+COMMAND_NOT_RUN = 126
 COMMAND_NOT_FOUND = 127
 KILLED_BY_SIGNAL = 128
 
@@ -17,6 +18,8 @@ async def run_command(command: Sequence[str], added: Mapping[str, str]) -> int:
         process = await asyncio.create_subprocess_exec(*command, env={**os.environ, **added})
     except FileNotFoundError:
         return COMMAND_NOT_FOUND
+    except OSError:  # no program, or not ours to run
+        return COMMAND_NOT_RUN
     # The terminal sends Ctrl-C to the command as well; it decides, and we leave after it.
     loop.add_signal_handler(signal.SIGINT, lambda: None)
     loop.add_signal_handler(signal.SIGTERM, lambda: _terminate(process))

@@ -6,15 +6,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from serving import APP_ID, ECHO_APP, LOCALFAL, Served
+from serving import APP_ID, ECHO_APP, LOCALFAL, PATIENCE, Served
 from typer import BadParameter
 
 from localfal.cli import parse_app_id, parse_duration
 from localfal.environment import Addresses, client_environment, runner_environment
 
 
-def localfal(*arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*LOCALFAL, *arguments], capture_output=True, text=True, timeout=timeout)
+def localfal(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*LOCALFAL, *arguments], capture_output=True, text=True, timeout=PATIENCE)
 
 
 def test_a_second_gateway_says_so(served: Served) -> None:
@@ -38,7 +38,7 @@ def test_exports_work_in_a_shell(served: Served) -> None:
         f'curl -sS --fail https://fal.run/{APP_ID}/quick -H "Authorization: Key $FAL_KEY"'
         " -H 'Content-Type: application/json' -d '{\"prompt\": \"pasted\"}'"
     )
-    done = subprocess.run(["bash", "-c", f"{exports}\n{call}"], capture_output=True, text=True, timeout=30)
+    done = subprocess.run(["bash", "-c", f"{exports}\n{call}"], capture_output=True, text=True, timeout=PATIENCE)
     assert done.stdout == '{"prompt":"pasted"}', done.stderr
 
 
@@ -50,6 +50,7 @@ def test_exec_passes_everything_through(served: Served) -> None:
     missing = localfal(*exec_, "no-such-command")
     assert missing.returncode == 127
     assert "no-such-command" in missing.stderr
+    assert localfal(*exec_, "/etc/passwd").returncode == 126
     assert localfal(*exec_, sys.executable, "-c", "print(1)", "--state").stdout == "1\n"
 
 
