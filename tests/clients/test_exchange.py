@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from recorder import recorder, without_waiting
-from serving import APP_ID, Served
+from serving import APP_ID, PATIENCE, Served
 
 EXPECTED = json.loads(Path(__file__).with_name("exchanges.json").read_text())
 
@@ -44,7 +44,7 @@ await fal.queue.submit("{APP_ID}", {{ input, priority: "low", hint: "same", star
 
 
 def run(environment: dict[str, str], *command: str, cwd: Path) -> None:
-    done = subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
 
 

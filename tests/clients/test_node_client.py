@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from serving import Served
+from serving import PATIENCE, Served
 
 SCRIPTS = Path(__file__).parent / "node"
 STRICT = ["--strict", "--target", "es2022", "--module", "nodenext", "--skipLibCheck", "false"]
@@ -14,7 +14,8 @@ pytestmark = pytest.mark.slow
 
 
 def run(served: Served, folder: Path, *command: str) -> str:
-    done = subprocess.run(command, cwd=folder, env=served.environment(), capture_output=True, text=True, timeout=120)
+    environment = served.environment()
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -61,19 +61,23 @@ def test_submit_status_result(client: fal_client.SyncClient) -> None:
     assert client.result(APP_ID, handle.request_id)["prompt"] == "submitted"
 
 
-def test_iter_events(client: fal_client.SyncClient) -> None:
-    first = client.submit(APP_ID, {"prompt": "first", "seconds": 0.5})
-    second = client.submit(APP_ID, {"prompt": "second", "seconds": 0.3})
-    events = list(second.iter_events(with_logs=True, interval=0.02))
-    assert isinstance(events[0], fal_client.Queued)
-    assert events[0].position == 0
-    assert any(isinstance(event, fal_client.InProgress) and event.logs for event in events)
-    assert isinstance(events[-1], fal_client.Completed)
+def test_iter_events(client: fal_client.SyncClient, tmp_path: Path) -> None:
+    gates = [tmp_path / "first", tmp_path / "second"]
+    first, second = (client.submit(APP_ID, {"prompt": gate.name, "gate": str(gate)}) for gate in gates)
+    events = []
+    for event in second.iter_events(with_logs=True, interval=0.02):
+        events.append(event)
+        if isinstance(event, fal_client.Queued):
+            assert event.position == 0
+            gates[0].touch()
+        elif isinstance(event, fal_client.InProgress) and event.logs:
+            gates[1].touch()
+    assert list(dict.fromkeys(map(type, events))) == [fal_client.Queued, fal_client.InProgress, fal_client.Completed]
     assert first.get()["prompt"] == "first"
 
 
 def test_cancel_in_the_queue_and_in_progress(client: fal_client.SyncClient) -> None:
-    running = client.submit(APP_ID, {"prompt": "running", "seconds": 60})
+    running = client.submit(APP_ID, {"prompt": "running", "seconds": 600})
     waiting = client.submit(APP_ID, {"prompt": "waiting"})
     waiting.cancel()
     assert isinstance(waiting.status(), fal_client.Completed)
@@ -110,7 +114,7 @@ def test_async(environment: None) -> None:
         result = await client.subscribe(APP_ID, {"prompt": "async"}, on_queue_update=updates.append)
         assert result["prompt"] == "async"
         assert (await client.run(APP_ID, {"prompt": "run"}))["prompt"] == "run"
-        handle = await client.submit(APP_ID, {"prompt": "slow", "seconds": 60})
+        handle = await client.submit(APP_ID, {"prompt": "slow", "seconds": 600})
         await handle.cancel()
         with pytest.raises(fal_client.FalClientHTTPError):
             await handle.get()
@@ -155,14 +159,14 @@ def test_upload_in_parts(client: fal_client.SyncClient, tmp_path: Path, monkeypa
 
 def test_client_timeout_cancels(client: fal_client.SyncClient) -> None:
     with pytest.raises(fal_client.FalClientTimeoutError) as caught:
-        client.subscribe(APP_ID, {"prompt": "slow", "seconds": 60}, client_timeout=1.5)
+        client.subscribe(APP_ID, {"prompt": "slow", "seconds": 600}, client_timeout=4)
     with pytest.raises(fal_client.FalClientHTTPError) as gone:
         client.result(APP_ID, caught.value.request_id or "")
     assert gone.value.error_type == "client_cancelled"
 
 
 def test_start_timeout(client: fal_client.SyncClient) -> None:
-    busy = client.submit(APP_ID, {"prompt": "busy", "seconds": 60})
+    busy = client.submit(APP_ID, {"prompt": "busy", "seconds": 600})
     late = client.submit(APP_ID, {"prompt": "late"}, start_timeout=1.1)
     with pytest.raises(fal_client.FalClientHTTPError) as caught:
         late.get()

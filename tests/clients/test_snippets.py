@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from serving import APP_ID, ECHO_APP, LOCALFAL, Served
+from serving import APP_ID, ECHO_APP, LOCALFAL, PATIENCE, Served
 
 ENDPOINT = (Path(__file__).parents[1] / "endpoint.md").read_text()
 PROMPT = "instagram photo, portrait photo of a man img, colorful, perfect face, natural skin, hard shadows, film grain"
@@ -27,7 +27,7 @@ def run(served: Served, *command: str, cwd: Path) -> str:
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == "" or done.stderr.startswith("  %")  # curl's progress; nothing of ours
@@ -67,7 +67,7 @@ def test_exec_brings_a_platform_of_its_own(tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert done.returncode == 7
     assert ast.literal_eval(done.stdout.splitlines()[-1])["prompt"] == PROMPT

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from serving import Served
+from serving import PATIENCE, Served
 
 
 @pytest.fixture(scope="session")
@@ -25,5 +25,5 @@ def own(tmp_path: Path) -> Iterator[Served]:
 
 @pytest.fixture
 def client() -> Iterator[httpx.Client]:
-    with httpx.Client(trust_env=False, timeout=60) as client:
+    with httpx.Client(trust_env=False, timeout=PATIENCE) as client:
         yield client

@@ -31,7 +31,7 @@ def submit(platform: Served, client: httpx.Client, chance: random.Random, number
             platform.spawn()
         return None
 
-    return eventually(accepted, 60)
+    return eventually(accepted)
 
 
 def test_killed_at_random(own: Served, client: httpx.Client, tmp_path: Path) -> None:
@@ -52,9 +52,12 @@ def test_killed_at_random(own: Served, client: httpx.Client, tmp_path: Path) -> 
             for pid in own.runner_pids()[:1]:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-    own.wait_until_ready()
+    try:
+        own.wait_until_ready()
+    except AssertionError:  # every runner was killed while it started, until the gateway gave up
+        own.start()
     for request_id, prompt in accepted.items():
-        response = own.result(client, request_id, seconds=90)
+        response = own.result(client, request_id)
         assert (response.status_code, response.json()["prompt"]) == (200, prompt)
     with closing(sqlite3.connect(own.state / "state.db")) as database:
         finished = dict(database.execute("SELECT id, finished FROM requests").fetchall())
@@ -72,13 +75,14 @@ def test_killed_at_random(own: Served, client: httpx.Client, tmp_path: Path) -> 
 
 
 def test_a_killed_gateway_takes_its_runners_along(own: Served, client: httpx.Client, tmp_path: Path) -> None:
-    journal = tmp_path / "journal"
-    running = own.submit(client, prompt="running", seconds=1, journal=str(journal))
+    journal, gate = tmp_path / "journal", tmp_path / "gate"
+    running = own.submit(client, prompt="running", gate=str(gate), journal=str(journal))
     waiting = own.submit(client, prompt="waiting", journal=str(journal))
     eventually(lambda: runs(journal))
     origin, pids = own.origin, own.runner_pids()
     own.kill()
     eventually(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in pids))
+    gate.touch()
     own.start()
     assert own.origin == origin  # the URLs that results and callers hold stay true
     for request_id, prompt in ((running, "running"), (waiting, "waiting")):
@@ -89,7 +93,7 @@ def test_a_killed_gateway_takes_its_runners_along(own: Served, client: httpx.Cli
 def test_a_request_that_kills_every_runner_ends(own: Served, client: httpx.Client, tmp_path: Path) -> None:
     journal = tmp_path / "journal"
     request_id = own.submit(client, prompt="poison", fail="die", journal=str(journal))
-    response = own.result(client, request_id, seconds=120)
+    response = own.result(client, request_id)
     assert (response.status_code, response.json()["error_type"]) == (503, "runner_disconnected")
     assert len(runs(journal)) == 10
     assert own.result(client, own.submit(client, prompt="next")).status_code == 200

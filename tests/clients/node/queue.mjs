@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { fal } from "@fal-ai/client";
 
 const app = "fal-ai/photomaker";
-const running = await fal.queue.submit(app, { input: { prompt: "running", seconds: 60 } });
+const running = await fal.queue.submit(app, { input: { prompt: "running", seconds: 600 } });
 assert.equal(running.status, "IN_QUEUE");
 const waiting = await fal.queue.submit(app, { input: { prompt: "waiting" }, priority: "low", hint: "any" });
 const queued = await fal.queue.status(app, { requestId: waiting.request_id });
@@ -17,7 +17,7 @@ assert.equal(typeof done.metrics.inference_time, "number");
 const result = await fal.queue.result(app, { requestId: waiting.request_id });
 assert.deepEqual([result.data.prompt, result.requestId], ["waiting", waiting.request_id]);
 
-const busy = await fal.queue.submit(app, { input: { prompt: "busy", seconds: 60 } });
+const busy = await fal.queue.submit(app, { input: { prompt: "busy", seconds: 600 } });
 await assert.rejects(
   fal.run(app, { input: { prompt: "late" }, startTimeout: 1.1 }),
   (error) => error.name === "ApiError" && error.isUserTimeout,

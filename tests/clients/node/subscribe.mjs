@@ -22,7 +22,7 @@ for (const mode of ["polling", "streaming"]) {
 }
 
 await assert.rejects(
-  fal.subscribe("fal-ai/photomaker", { input: { prompt: "slow", seconds: 60 }, timeout: 800 }),
+  fal.subscribe("fal-ai/photomaker", { input: { prompt: "slow", seconds: 600 }, timeout: 800 }),
   /timed out/,
 );
 const stream = await fal.stream("fal-ai/photomaker", { input: { prompt: "stream" } });
