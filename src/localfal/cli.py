@@ -5,9 +5,10 @@ import contextlib
 import re
 import shlex
 import signal
+import sqlite3
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -109,7 +110,8 @@ async def _serve(settings: Settings) -> int:
 
 
 async def _execute(command: list[str], reference: str | None, app_id: str | None, runners: int, state: Path) -> int:
-    folder = StateFolder(state)
+    with _usable(state):
+        folder = StateFolder(state)
     if folder.in_use():
         code = await run_command(command, client_environment(await _running(folder, app_id)))
     elif reference is None or app_id is None:
@@ -133,8 +135,9 @@ KILLED = 128 + signal.SIGINT
 @asynccontextmanager
 async def _platform(settings: Settings, *, echo: bool, stop: asyncio.Event) -> AsyncIterator[Platform | None]:
     """A started platform, stopped at the end; None when it was told to stop before it was ready."""
-    runner_log = RunnerLog(settings.state / "runner.log", echo=console if echo else None)
-    platform = Platform(replace(settings, on_line=runner_log.add))
+    with _usable(settings.state):
+        runner_log = RunnerLog(settings.state / "runner.log", echo=console if echo else None)
+        platform = Platform(replace(settings, on_line=runner_log.add))
     started = time.monotonic()
     starting = asyncio.create_task(platform.start())
     stopping = asyncio.create_task(stop.wait())
@@ -155,7 +158,7 @@ async def _platform(settings: Settings, *, echo: bool, stop: asyncio.Event) -> A
         _fail(f"{error}; pass another --state, or use the one that runs")
     except RunnerStartError as error:
         _fail(f"{settings.reference} does not start\n{error}")
-    except OSError as error:
+    except (OSError, sqlite3.Error) as error:
         _fail(f"cannot start: {error}")
     else:
         console.print(f"localfal: {settings.app_id} is ready after {time.monotonic() - started:.1f} s")
@@ -187,6 +190,14 @@ def _explain(app_id: str, addresses: Addresses) -> None:
         # Paste-ready: whole lines, never wrapped.
         console.print(f"export {name}={shlex.quote(value)}", soft_wrap=True, markup=False)
     console.print()
+
+
+@contextlib.contextmanager
+def _usable(state: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        _fail(f"{state} cannot hold the state: {error.strerror}")
 
 
 def _fail(message: str) -> NoReturn:

@@ -66,6 +66,16 @@ def test_exec_needs_a_platform(served: Served, tmp_path: Path) -> None:
     assert f"serves {APP_ID}, not fal-ai/other" in done.stderr
 
 
+def test_a_state_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    app = ["--app", f"{ECHO_APP}::Echo", "--as", APP_ID]
+    done = localfal("exec", *app, "--state", str(tmp_path / "file" / "state"), "--", "true")
+    assert (done.returncode, "cannot hold the state" in done.stderr, "Traceback" in done.stderr) == (1, True, False)
+    (tmp_path / "state.db").write_bytes(b"no database" * 1000)
+    done = localfal("exec", *app, "--state", str(tmp_path), "--", "true")
+    assert (done.returncode, "cannot start" in done.stderr, "Traceback" in done.stderr) == (1, True, False)
+
+
 def test_an_app_that_does_not_start(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text(
         "import fal\n\nclass Broken(fal.App):\n    app_name = 'b'\n"
