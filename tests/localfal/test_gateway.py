@@ -1,9 +1,8 @@
 """What the gateway answers, to the status code."""
 
 import json
-import os
-import socket
-import ssl
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -69,8 +68,10 @@ def test_wrong_methods(served: Served, client: httpx.Client) -> None:
         ({"x-fal-request-timeout": "0"}, ""),
         ({"x-fal-request-timeout": "nan"}, ""),
         ({}, "?fal_max_queue_length=many"),
+        ({}, "?fal_max_queue_length=" + "9" * 5000),
         ({}, "?fal_webhook=ftp://example.com"),
         ({}, "?fal_webhook=nonsense"),
+        ({}, "?fal_webhook=http://localhost:99999/"),
     ],
 )
 def test_malformed_parameters(served: Served, client: httpx.Client, headers: dict[str, str], query: str) -> None:
@@ -168,6 +169,15 @@ def test_low_priority_waits_and_positions_are_true(served: Served, client: httpx
     assert [prompt for _, prompt in runs(journal)] == ["blocker", "first", "second", "fits", "low"]
 
 
+def test_an_input_that_is_not_to_be_stored(served: Served, client: httpx.Client) -> None:
+    requests = [served.submit(client, headers, prompt="mine") for headers in ({}, {"x-fal-store-io": "0"})]
+    for request_id in requests:
+        assert served.result(client, request_id).json()["prompt"] == "mine"
+    with closing(sqlite3.connect(served.state / "state.db")) as database:
+        bodies = dict(database.execute("SELECT id, body FROM requests").fetchall())
+    assert [bodies[request_id] is None for request_id in requests] == [False, True]
+
+
 def test_an_exception_in_the_app_costs_no_runner(served: Served, client: httpx.Client) -> None:
     before = served.runner_pids()
     for _ in range(5):
@@ -234,7 +244,7 @@ def test_proxy_form_of_the_javascript_client(served: Served, client: httpx.Clien
     eventually(lambda: call("GET", submitted["status_url"] + "?logs=1").json()["status"] == "COMPLETED")
     assert call("GET", submitted["response_url"]).json()["prompt"] == "proxied"
     assert call("POST", f"https://fal.run/{APP_ID}/quick", json={"prompt": "run"}).json() == {"prompt": "run"}
-    for url in ("https://example.com/x", f"http://fal.run/{APP_ID}", "nonsense"):
+    for url in ("https://example.com/x", f"http://fal.run/{APP_ID}", "https://[", "nonsense"):
         assert call("POST", url, json={}).status_code == 400
 
 
@@ -250,47 +260,6 @@ def test_only_pages_of_this_machine_may_call(served: Served, client: httpx.Clien
         assert "access-control-allow-origin" not in preflight(origin).headers
     rebound = client.post(served.run, json={"prompt": "x"}, headers={**KEY, "host": "evil.example.com"})
     assert rebound.status_code == 400
-
-
-def test_tls_for_fals_hosts_through_the_proxy_and_for_no_other(served: Served) -> None:
-    addresses = served.addresses
-    proxy = f"http://127.0.0.1:{addresses.proxy}"
-    trusting = ssl.create_default_context(cafile=addresses.bundle)
-    with httpx.Client(proxy=proxy, verify=trusting, trust_env=False) as client:
-        response = client.post(f"https://fal.run/{APP_ID}/quick", json={"prompt": "tls"}, headers=KEY)
-        assert response.json() == {"prompt": "tls"}
-        submitted = client.post(f"https://queue.fal.run/{APP_ID}", json={"prompt": "tls"}, headers=KEY).json()
-        assert submitted["status_url"].startswith("https://queue.fal.run/")
-        assert "keys" in client.get("https://rest.fal.ai/.well-known/jwks.json").json()
-        for url in ("https://example.com/", "https://fal.run:8443/", "https://127.0.0.1:22/"):
-            with pytest.raises(httpx.ProxyError, match="403"):
-                client.get(url)
-        with pytest.raises(httpx.ProxyError, match="403"):
-            client.get("https://falrun.com/")
-    with socket.create_connection(("127.0.0.1", addresses.proxy), timeout=5) as plain:
-        plain.sendall(b"GET http://example.com/ HTTP/1.1\r\nHost: example.com\r\n\r\n")
-        assert plain.recv(100).startswith(b"HTTP/1.1 405")
-    with httpx.Client(verify=trusting, trust_env=False) as client:
-        response = client.post(f"https://localhost:{addresses.https}/queue/{APP_ID}", json={"prompt": "x"}, headers=KEY)
-        assert response.json()["status_url"].startswith(f"https://localhost:{addresses.https}/queue/{APP_ID}/")
-
-
-@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads the kernel's list of listeners")
-def test_everything_listens_on_loopback_alone(served: Served) -> None:
-    inodes = set()
-    for pid in [served.process.pid, *served.runner_pids()]:
-        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-            link = os.readlink(descriptor)
-            if link.startswith("socket:["):
-                inodes.add(link[8:-1])
-    listening = []
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        for row in Path(table).read_text().splitlines()[1:] if Path(table).exists() else []:
-            fields = row.split()
-            if fields[3] == "0A" and fields[9] in inodes:
-                listening.append(fields[1].partition(":")[0])
-    assert len(listening) >= 5
-    assert set(listening) == {"0100007F"}
 
 
 def test_the_client_key_is_no_real_one() -> None:

@@ -174,7 +174,7 @@ def test_a_caller_who_leaves_when_its_turn_comes_gives_it_back(tmp_path: Path, s
     asyncio.run(scenario())
 
 
-def test_a_key_is_not_the_runners(served: Served, client: httpx.Client) -> None:
+def test_a_runner_gets_a_key_of_its_own(served: Served, client: httpx.Client) -> None:
     assert client.post(served.run, json={"prompt": "x"}, headers=KEY).status_code == 200
     for pid in served.runner_pids():
         environment = Path(f"/proc/{pid}/environ").read_bytes()
