@@ -196,9 +196,11 @@ async def send_cancel(runner: Runner, path: str, request_id: str, working: Calla
                 headers={"x-fal-request-id": request_id},
                 timeout=CANCEL_SECONDS,
             )
+            if response.status_code >= 400:
+                return
+        except httpx.TimeoutException:
+            pass  # a busy runner; it still has to hear of it
         except httpx.HTTPError:
-            return
-        if response.status_code >= 400:
             return
         await asyncio.sleep(pause)
         if not working():

@@ -148,6 +148,8 @@ class Runner:
     def kill(self) -> None:
         """End the process and its children, at once."""
         self.doomed = True
+        if self.exited.is_set():
+            return  # its number may be somebody else's by now
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
 

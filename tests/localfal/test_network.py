@@ -3,11 +3,12 @@
 import os
 import socket
 import ssl
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
 import pytest
-from serving import APP_ID, KEY, PATIENCE, Served
+from serving import APP_ID, KEY, PATIENCE, Served, eventually
 
 
 def test_tls_for_fals_hosts_through_the_proxy_and_for_no_other(served: Served) -> None:
@@ -33,19 +34,35 @@ def test_tls_for_fals_hosts_through_the_proxy_and_for_no_other(served: Served) -
         assert response.json()["status_url"].startswith(f"https://localhost:{addresses.https}/queue/{APP_ID}/")
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads the kernel's list of open files")
+def test_a_tunnel_ends_with_the_gateways_side(served: Served) -> None:
+    def descriptors() -> int:
+        return len(list(Path(f"/proc/{served.process.pid}/fd").iterdir()))
+
+    before = descriptors()
+    with ExitStack() as kept_open:
+        for _ in range(20):
+            address = ("127.0.0.1", served.addresses.proxy)
+            connection = kept_open.enter_context(socket.create_connection(address, timeout=PATIENCE))
+            connection.sendall(b"CONNECT fal.run:443 HTTP/1.1\r\n\r\nno TLS")
+            while connection.recv(1024):
+                pass
+        eventually(lambda: descriptors() <= before)
+
+
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads the kernel's list of listeners")
 def test_everything_listens_on_loopback_alone(served: Served) -> None:
+    eventually(lambda: len(listening(served)) >= 5)  # three of the gateway, two of the runner
+    assert set(listening(served)) == {"0100007F"}
+
+
+def listening(served: Served) -> list[str]:
+    """The addresses on which a platform and its runners listen."""
     inodes = set()
     for pid in [served.process.pid, *served.runner_pids()]:
         for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-            link = os.readlink(descriptor)
-            if link.startswith("socket:["):
-                inodes.add(link[8:-1])
-    listening = []
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        for row in Path(table).read_text().splitlines()[1:] if Path(table).exists() else []:
-            fields = row.split()
-            if fields[3] == "0A" and fields[9] in inodes:
-                listening.append(fields[1].partition(":")[0])
-    assert len(listening) >= 5
-    assert set(listening) == {"0100007F"}
+            with suppress(FileNotFoundError):  # closed meanwhile
+                inodes.add(os.readlink(descriptor).removeprefix("socket:[").removesuffix("]"))
+    tables = [Path("/proc/net/tcp"), Path("/proc/net/tcp6")]
+    rows = [row.split() for table in tables if table.exists() for row in table.read_text().splitlines()[1:]]
+    return [row[1].partition(":")[0] for row in rows if row[3] == "0A" and row[9] in inodes]
