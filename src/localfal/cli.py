@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import re
 import shlex
 import signal
@@ -30,7 +31,16 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-console = Console(stderr=True, highlight=False)
+
+
+class _Terminal(Console):
+    def on_broken_pipe(self) -> None:
+        """Whoever read along has left (`localfal serve … 2>&1 | head`): no reason to leave the callers too."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
+console = _Terminal(stderr=True, highlight=False)
 
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 APP_ID = re.compile(r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$")

@@ -167,8 +167,14 @@ class Runner:
 
     async def _wait_for_exit(self) -> None:
         # A thread of its own: the loop's pool has fewer than there may be runners, and resolves webhooks' hosts too.
-        with ThreadPoolExecutor(1) as thread:
+        thread = ThreadPoolExecutor(1)
+        try:
             await asyncio.get_running_loop().run_in_executor(thread, self._process.wait)
+        except asyncio.CancelledError:
+            self.kill()  # the loop ends before anybody has stopped us; waiting for the thread would last forever
+            raise
+        finally:
+            thread.shutdown(wait=False)
         self.kill()  # whatever the app left running
         self._take_all()
         self.exited.set()

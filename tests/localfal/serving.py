@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,10 @@ def runs(journal: Path) -> list[tuple[float, str]]:
 class Served:
     """A platform in a process of its own."""
 
-    def __init__(self, state: Path, *options: str, reference: str = f"{ECHO_APP}::Echo") -> None:
+    def __init__(self, state: Path, *options: str, reader: Sequence[str] = ()) -> None:
+        reference = f"{ECHO_APP}::Echo"
         self.state = state
+        self._reader = reader
         self._command = [*LOCALFAL, "serve", reference, "--as", APP_ID, "--state", str(state), *options]
         self.start()
 
@@ -59,7 +61,11 @@ class Served:
         """Start it, and return at once."""
         self.state.mkdir(exist_ok=True)
         with (self.state / "serve.out").open("ab") as output:
-            self.process = subprocess.Popen(self._command, stdout=output, stderr=output)
+            if self._reader:
+                with subprocess.Popen(self._reader, stdin=subprocess.PIPE, stdout=output) as reader:
+                    self.process = subprocess.Popen(self._command, stdout=output, stderr=reader.stdin)
+            else:
+                self.process = subprocess.Popen(self._command, stdout=output, stderr=output)
 
     def wait_until_ready(self) -> None:
         """Return when the first runner is ready."""

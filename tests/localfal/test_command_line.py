@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 from serving import APP_ID, ECHO_APP, LOCALFAL, PATIENCE, Served
 from typer import BadParameter
@@ -86,6 +87,15 @@ def test_an_app_that_does_not_start(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "no weights here" in done.stderr
     assert "does not start" in done.stderr
+
+
+@pytest.mark.slow
+def test_nobody_has_to_read_along(tmp_path: Path, client: httpx.Client) -> None:
+    platform = Served(tmp_path / "state", reader=["head", "-1"])
+    try:
+        assert platform.result(client, platform.submit(client, lines=1000)).status_code == 200
+    finally:
+        platform.stop()
 
 
 @pytest.mark.slow
