@@ -1,6 +1,8 @@
 """InsightFace's pack comes to the shared disk whole or not at all; its own store is far away and stands aside."""
 
 import hashlib
+import os
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +47,23 @@ def cut_off(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-30])
 
 
+def damaged(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("rec.onnx", b"recogniser" * 1000)
+    content = bytearray(path.read_bytes())
+    content[38:44] = b"\xff" * 6  # of the deflated bytes: no stream begins so
+    path.write_bytes(content)
+
+
+def in_a_folder(path: Path) -> None:
+    """As antelopev2 is packed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("pack/", b"")
+        archive.writestr("pack/det.onnx", b"detector")
+
+
 def unreachable(path: Path) -> None:
     raise RuntimeError("Failed downloading")
 
@@ -61,6 +80,14 @@ def test_a_pack_is_downloaded_once(deployment: Deployment, monkeypatch: pytest.M
     assert len(asked) == 1
 
 
+def test_a_pack_whose_models_are_in_a_folder_of_its_zip(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from_store(monkeypatch, in_a_folder)
+    models = face_models(deployment) / "models" / "pack"
+    assert [path.name for path in models.iterdir()] == ["det.onnx"]
+
+
 def test_a_pinned_pack(deployment: Deployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from_store(monkeypatch, whole)
     face_models(deployment)
@@ -74,7 +101,7 @@ def test_a_pinned_pack(deployment: Deployment, monkeypatch: pytest.MonkeyPatch, 
     assert (face_models(pinned) / "models" / "pack" / "rec.onnx").read_bytes() == b"recogniser"
 
 
-@pytest.mark.parametrize("write", [cut_off, unreachable, full])
+@pytest.mark.parametrize("write", [cut_off, damaged, unreachable, full])
 def test_what_went_wrong_is_said_and_leaves_nothing_behind(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], None]
 ) -> None:
@@ -93,6 +120,19 @@ def test_a_killed_runners_unfinished_download_is_not_taken_for_the_pack(
     (left / "det.onnx").write_bytes(b"det")
     from_store(monkeypatch, whole)
     assert (face_models(deployment) / "models" / "pack" / "det.onnx").read_bytes() == b"detector"
+    assert left.exists()  # another runner's, on a disk without locks
+
+
+def test_what_killed_downloads_left_is_deleted_after_a_day(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    left = tmp_path / "faces" / ".unfinished-x"
+    (left / "models" / "pack").mkdir(parents=True)
+    yesterday = time.time() - 25 * 3600
+    os.utime(left, (yesterday, yesterday))
+    from_store(monkeypatch, whole)
+    face_models(deployment)
+    assert not left.exists()
 
 
 def test_a_folder_of_ones_own_is_taken_as_it_is(deployment: Deployment, tmp_path: Path) -> None:

@@ -3,14 +3,19 @@
 import contextlib
 import hashlib
 import io
+import shutil
 import tempfile
+import time
 from pathlib import Path
-from zipfile import BadZipFile
 
 from photomaker.checkpoints import CheckpointError
+from photomaker.containers import ZIP_DAMAGE
 from photomaker.deployment import Deployment, on_disk
+from photomaker.leftovers import ABANDONED
 from photomaker.locks import alone
 from photomaker.prepared import cache_root
+
+UNFINISHED = ".unfinished-"
 
 
 def face_models(deployment: Deployment) -> Path:
@@ -36,8 +41,9 @@ def face_models(deployment: Deployment) -> Path:
         models.parent.mkdir(parents=True, exist_ok=True)
         with alone(store / ".lock"):
             if not models.is_dir():
+                clear(store)
                 download(deployment.face_pack, models, deployment.face_pack_sha256)
-    except (OSError, RuntimeError, BadZipFile) as error:
+    except ZIP_DAMAGE as error:
         raise CheckpointError(f"the face models {deployment.face_pack} cannot be had: {error}") from error
     return store
 
@@ -46,11 +52,24 @@ def download(pack: str, models: Path, sha256: str | None) -> None:
     """A pack from InsightFace's own store, which is a zip there."""
     from insightface.utils.storage import ensure_available
 
-    with tempfile.TemporaryDirectory(dir=models.parent.parent, prefix=".unfinished-") as folder:
+    with tempfile.TemporaryDirectory(dir=models.parent.parent, prefix=UNFINISHED) as folder:
         with contextlib.redirect_stdout(io.StringIO()):  # its notices would be lines of the callers' logs
             ensure_available("models", pack, root=folder)
         with (Path(folder) / "models" / f"{pack}.zip").open("rb") as archive:
             found = hashlib.file_digest(archive, "sha256").hexdigest()
         if sha256 not in (None, found):
             raise CheckpointError(f"the face models {pack}: sha256 is {found}, not {sha256} (face_pack_sha256)")
-        (Path(folder) / "models" / pack).rename(models)
+        content(Path(folder) / "models" / pack).rename(models)
+
+
+def content(pack: Path) -> Path:
+    """Where a zip's models are: some zips, antelopev2's among them, hold one folder with all of them."""
+    inside = list(pack.iterdir())
+    return inside[0] if len(inside) == 1 and inside[0].is_dir() else pack
+
+
+def clear(store: Path) -> None:
+    """Delete what downloads left behind that were killed a day ago or longer."""
+    for left in store.glob(f"{UNFINISHED}*"):
+        if left.stat().st_mtime < time.time() - ABANDONED:
+            shutil.rmtree(left, ignore_errors=True)
