@@ -1,9 +1,24 @@
 """What every test needs."""
 
 import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from photomaker.faces import FaceFinder
 
 # Tiny networks run fastest on one thread, above all beside other work.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The libraries' advice about their own optional parts is not what a failing test should print.
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+
+
+@pytest.fixture(scope="session")
+def finder() -> "FaceFinder":
+    """The real detector and recogniser."""
+    from photomaker.faces import FaceFinder  # only tests of faces wait for InsightFace
+    from tests.assets import PACK, face_root
+
+    return FaceFinder(PACK, face_root())

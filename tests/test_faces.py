@@ -2,11 +2,8 @@
 
 import itertools
 import random
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from insightface.utils.face_align import norm_crop
 from PIL import Image, ImageFilter
@@ -14,21 +11,12 @@ from PIL import Image, ImageFilter
 from photomaker.archive import Photo
 from photomaker.errors import FaceDetectionError
 from photomaker.face import Face, aligned
-from photomaker.faces import FaceFinder, Portrait, no_face
-from photomaker.sources import CheckpointError
-from tests.assets import PACK, face_root, photo
+from photomaker.faces import FaceFinder, no_face
+from tests.assets import photo
+from tests.people import likeness, names, photos
 
 A = ("obama", "obama2", "obama3", "obama4")
 Turn = Image.Transpose
-
-
-@pytest.fixture(scope="module")
-def finder() -> FaceFinder:
-    return FaceFinder(PACK, face_root())
-
-
-def photos(*names: str, **changed: Image.Image) -> list[Photo]:
-    return [Photo(name, photo(name)) for name in names] + [Photo(name, image) for name, image in changed.items()]
 
 
 def side_by_side(*names: str, height: int = 700) -> Image.Image:
@@ -39,16 +27,6 @@ def side_by_side(*names: str, height: int = 700) -> Image.Image:
     for index, image in enumerate(images):
         group.paste(image, (sum(image.width for image in images[:index]), 0))
     return group
-
-
-def names(portraits: list[Portrait]) -> list[str]:
-    return [portrait.name for portrait in portraits]
-
-
-def likeness(finder: FaceFinder, portrait: Portrait, name: str) -> float:
-    """Cosine between the portrait's embedding and that of the largest face of a photo."""
-    other = finder.embedding(finder.faces(0, photo(name))[0])
-    return float(portrait.embedding @ other / np.linalg.norm(portrait.embedding) / np.linalg.norm(other))
 
 
 def test_a_portrait_is_a_square_around_the_face_with_its_embedding(finder: FaceFinder) -> None:
@@ -159,67 +137,6 @@ def test_a_photo_taken_sideways_gives_an_upright_portrait(finder: FaceFinder, na
     assert likeness(finder, portrait, name) > 0.95
 
 
-def close_up(image: Image.Image) -> Image.Image:
-    return image.crop((340, 60, 640, 450)).resize((1100, 1430))
-
-
-def covered(left: float, top: float, right: float, bottom: float) -> Callable[[Image.Image], Image.Image]:
-    """Paints over a part of the face, given in shares of its box."""
-    x, y, width, height = 379, 82, 229, 347
-
-    def cover(image: Image.Image) -> Image.Image:
-        image = image.copy()
-        image.paste(
-            "black", tuple(map(round, (x + left * width, y + top * height, x + right * width, y + bottom * height)))
-        )
-        return image
-
-    return cover
-
-
-def tiny(image: Image.Image) -> Image.Image:
-    canvas = Image.new("RGB", (1536, 1152), "gray")
-    canvas.paste(image.resize((70, 87)), (900, 400))
-    return canvas
-
-
-@pytest.mark.parametrize(
-    ("change", "kept"),
-    [
-        (lambda image: image.filter(ImageFilter.GaussianBlur(4)), 0.7),
-        (lambda image: image.crop((0, 0, 491, 1137)), 0.45),  # half of the face is outside
-        (lambda image: image.rotate(20, expand=True), 0.8),
-        (lambda image: image.convert("L").convert("RGB"), 0.8),
-        (lambda image: image.point(lambda value: value // 4), 0.7),
-        (close_up, 0.7),
-        (tiny, 0.35),
-        (covered(0, 0.28, 1, 0.5), 0.45),
-        (covered(0, 0.58, 1, 1), 0.5),
-        (covered(0.55, 0.3, 1.1, 1.1), 0.55),
-    ],
-    ids=["blurred", "cut", "tilted", "grey", "dark", "close up", "tiny", "sunglasses", "mask", "hand"],
-)
-def test_hard_photos(finder: FaceFinder, change: Callable[[Image.Image], Image.Image], kept: float) -> None:
-    (portrait,) = finder.portraits([Photo("hard", change(photo("obama")))])
-    assert likeness(finder, portrait, "obama") > kept
-
-
-@pytest.mark.parametrize("name", ["turned", "profile"])
-def test_a_face_from_the_side(finder: FaceFinder, name: str) -> None:
-    """Good enough where it is alone, and never mixed up with somebody else."""
-    (portrait,) = finder.portraits(photos(name))
-    assert finder.faces(0, portrait.image)[0].share > 0.15
-    lines: list[str] = []
-    assert names(finder.portraits(photos(name, "obama", "obama2"), log=lines.append)) == ["obama", "obama2"]
-    assert lines == [f"{name}: left out, the person of the other photos is not in it"]
-
-
-@pytest.mark.parametrize("count", [1, 12])
-def test_faces_too_small_for_the_whole_photo_are_looked_for_in_every_photo(finder: FaceFinder, count: int) -> None:
-    sent = [*photos(*["rocket"] * (count - 1)), Photo("small", tiny(photo("obama")))]
-    assert names(finder.portraits(sent)) == ["small"]
-
-
 def test_a_portrait_beside_others_shows_one_person(finder: FaceFinder) -> None:
     for name in ("friends", "solvay"):
         (portrait,) = finder.portraits(photos(name))
@@ -266,52 +183,6 @@ def test_the_list_of_files_in_an_error_is_bounded() -> None:
     error = no_face([f"{index}-{'x' * 200}" for index in range(12)], "image_archive_url")
     assert "and 2 more." in error.message
     assert len(error.message) < 1000
-
-
-@pytest.mark.parametrize("size", [(1, 1), (3, 900), (900, 3)])
-def test_photos_of_any_shape_are_looked_at(finder: FaceFinder, size: tuple[int, int]) -> None:
-    assert names(finder.portraits(photos("obama", odd=Image.new("RGB", size)))) == ["obama"]
-
-
-def test_a_detector_of_any_input_size_is_shown_smaller_photos(tmp_path: Path, finder: FaceFinder) -> None:
-    folder = tmp_path / "models" / "flexible"
-    folder.mkdir(parents=True)
-    pack = face_root() / "models" / PACK
-    model = onnx.load(pack / "scrfd.onnx")
-    for axis, name in ((2, "height"), (3, "width")):
-        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = name
-    for output in model.graph.output:
-        for dimension in output.type.tensor_type.shape.dim:
-            dimension.ClearField("dim_value")
-    onnx.save(model, folder / "scrfd.onnx")
-    (folder / "fr_feature.onnx").write_bytes((pack / "fr_feature.onnx").read_bytes())
-    flexible = FaceFinder("flexible", tmp_path)
-    assert flexible.detector.static_input_size is None
-    for size in (640, 256):
-        (face,) = flexible.detect(0, photo("obama"), size)
-        (fixed,) = finder.detect(0, photo("obama"), size)
-        np.testing.assert_allclose(face.box, fixed.box, atol=8)
-
-
-@pytest.mark.parametrize(
-    ("there", "said"),
-    [
-        ("scrfd.onnx", "there is no face recogniser"),
-        ("fr_feature.onnx", "there is no face detector"),
-        ("", "there is no face detector"),
-        ("torn.onnx", "its models cannot be read"),
-    ],
-)
-def test_a_pack_that_is_not_whole_is_refused(there: str, said: str, tmp_path: Path) -> None:
-    folder = tmp_path / "models" / "half"
-    folder.mkdir(parents=True)
-    whole = face_root() / "models" / PACK
-    if there:
-        (folder / there).write_bytes(
-            (whole / there).read_bytes() if (whole / there).exists() else (whole / "scrfd.onnx").read_bytes()[:9000]
-        )
-    with pytest.raises(CheckpointError, match=f"{folder}: {said}"):
-        FaceFinder("half", tmp_path)
 
 
 def test_points_in_one_place_are_no_upright_face() -> None:

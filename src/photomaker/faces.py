@@ -28,6 +28,8 @@ from photomaker.sources import CheckpointError
 STORE = Path("~/.insightface")
 DETECTION_SIZES = (640, 288)  # pixels; a face that fills its photo is found when shown smaller
 CONFIDENCE = 0.5  # InsightFace's own
+RECOGNISABLE = 32  # pixels; smaller faces of strangers look alike to the recogniser (benchmarks/likeness.py)
+DIMENSIONS = 512  # of an embedding: ArcFace's, and what version 2 takes
 SURE = 0.7  # below it the other three ways up are tried: a face upside down can be taken for a poor upright one
 TURNS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270, Image.Transpose.ROTATE_180)
 FACES_PER_PHOTO = 12  # the largest ones; whoever is smaller in a crowd is not whom the photo is of
@@ -63,7 +65,7 @@ class FaceFinder:
         providers: onnxruntime's execution providers. Default: the best of this onnxruntime build.
 
     Raises:
-        CheckpointError: The pack has no detector or no recogniser, or what it has cannot be read.
+        CheckpointError: The pack has no detector or no recogniser, or what it has cannot be used.
     """
 
     def __init__(self, pack: str, root: str | Path | None = None, providers: Sequence[str] | None = None) -> None:
@@ -74,7 +76,8 @@ class FaceFinder:
         folder = store / "models" / pack
         try:
             analysis = FaceAnalysis(
-                name=pack,
+                # By its path: a folder of that name where the program was started would come before the store.
+                name=str(folder) if folder.is_dir() else pack,
                 root=str(store),
                 allowed_modules=["detection", "recognition"],
                 providers=None if providers is None else list(providers),
@@ -86,6 +89,11 @@ class FaceFinder:
             raise CheckpointError(f"{folder}: its models cannot be read: {error}") from error
         if "recognition" not in analysis.models:
             raise CheckpointError(f"{folder}: there is no face recogniser, such as ArcFace, in it")
+        if not analysis.det_model.use_kps:
+            raise CheckpointError(f"{folder}: its face detector gives boxes only, not where eyes, nose and mouth are")
+        width = [None, *analysis.models["recognition"].output_shape][-1]
+        if isinstance(width, int) and width != DIMENSIONS:
+            raise CheckpointError(f"{folder}: its face recogniser gives {width} numbers a face, not {DIMENSIONS}")
         analysis.prepare(ctx_id=0, det_thresh=CONFIDENCE, det_size=(DETECTION_SIZES[0], DETECTION_SIZES[0]))
         self.detector = analysis.det_model
         self.recogniser = analysis.models["recognition"]
@@ -114,14 +122,18 @@ class FaceFinder:
         faces = [face for of_photo in found for face in of_photo]
         if not faces:
             raise no_face([photo.name for photo in photos], field)
+        faces = [face for face in faces if face.side >= RECOGNISABLE] or faces
         embeddings = np.stack(list(self.threads.map(self.embedding, faces)))
         directions = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
 
         kept = person(faces, directions)
+        looked_at = {face.photo for face in faces}
         with_person = {faces[index].photo for index in kept}
         for photo, of_photo in enumerate(found):
             if not of_photo:
                 log(f"{photos[photo].name}: left out, no face was found")
+            elif photo not in looked_at:
+                log(f"{photos[photo].name}: left out, the faces in it are too small to tell whose they are")
             elif photo not in with_person:
                 log(f"{photos[photo].name}: left out, the person of the other photos is not in it")
 
@@ -146,7 +158,10 @@ class FaceFinder:
         ]
 
     def find(self, images: Sequence[Image.Image]) -> list[list[Face]]:
-        """Each photo's faces; very small ones are looked for where there are no others."""
+        """Each photo's faces; very small ones are looked for, in every photo, where the archive has no others.
+
+        Beside others they would say nothing about whose they are, and an ID encoder sees nothing in them.
+        """
         found = list(self.threads.map(self.faces, range(len(images)), images))
         if not any(found):
             found = list(self.threads.map(self.small_faces, range(len(images)), images))
