@@ -7,8 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
+from photomaker.archive import Photo
 from photomaker.deployment import Deployment
 from photomaker.errors import FaceDetectionError
+from photomaker.faces import FaceFinder
+from photomaker.images import read_image
 from photomaker.pipeline import PhotoMakerPipeline
 from photomaker.service import Listener, Request, Service
 from tests.archives import zipped
@@ -58,25 +61,25 @@ def test_no_face_anywhere(service: Service) -> None:
     assert caught.value.type == "face_detection_error"
 
 
-def test_version_2_with_whole_photos_keeps_faces_in_step() -> None:
+@pytest.mark.parametrize("faces", ["off", "crop"])
+def test_version_2_gets_every_picture_with_its_own_embedding(faces: str, finder: FaceFinder) -> None:
+    """The photo itself, or the portrait cut out of it, and the embedding of the face in it, in the same place."""
     pipe = PhotoMakerPipeline.from_pretrained(GOLDEN / "base", GOLDEN / "photomaker-v2.bin")
     deployment = Deployment.read(HERE / "deployment.toml").model_copy(
-        update={"face_pack": PACK, "face_root": str(face_root())}
+        update={"faces": faces, "face_pack": PACK, "face_root": str(face_root())}
     )
     service = Service(deployment, {"photomaker": pipe})
     given: list[tuple[torch.Tensor, torch.Tensor | None]] = []
     embed = pipe.id_encoder.embed
     pipe.id_encoder.embed = lambda pixels, faces=None: given.append((pixels, faces)) or embed(pixels, faces)
-    files = {"0.jpg": LANDSCAPE, "1.jpg": jpeg(photo("obama")), "2.jpg": jpeg(photo("obama2"))}
-    pictures(service, files, [])
-    ((pixels, faces),) = given
-    assert faces is not None
-    assert len(pixels) == len(faces) == 2
-    whole = pipe.id_encoder.preprocess([Image.open(io.BytesIO(files["1.jpg"]))])
-    assert (pixels[0] - whole[0]).abs().mean() < 0.1  # the photo itself, not a crop of it
-    finder = service.faces
-    assert finder is not None
-    for index, name in enumerate(("1.jpg", "2.jpg")):
-        image = Image.open(io.BytesIO(files[name])).convert("RGB")
-        expected = finder.embedding(finder.faces(0, image)[0])
-        torch.testing.assert_close(faces[index], torch.from_numpy(expected), atol=0.05, rtol=0)
+    me = {f"{index}.jpg": jpeg(photo(name)) for index, name in enumerate(("obama", "obama2", "obama3"), 1)}
+    pictures(service, {"0.jpg": LANDSCAPE, **me, "4.jpg": jpeg(photo("ardern"))}, [])
+    ((pixels, embeddings),) = given
+    assert embeddings is not None
+    assert len(pixels) == len(embeddings) == len(me)
+    for got, embedding, content in zip(pixels, embeddings, me.values(), strict=True):
+        sent = read_image(content)
+        (portrait,) = finder.portraits([Photo("alone", sent)])
+        (expected,) = pipe.id_encoder.preprocess([sent if faces == "off" else portrait.image])
+        assert (got - expected).abs().mean() < 0.1
+        torch.testing.assert_close(embedding, torch.from_numpy(portrait.embedding), atol=0.05, rtol=0)
