@@ -37,6 +37,7 @@ ARRANGEMENTS = 24
 ORIENTATIONS = (1, 3, 6, 8)  # EXIF: as taken, upside down, and the two ways sideways
 SHEET = Path("out/likeness.png")
 CELL = 170
+SIDES = (16, 20, 24, 28, 32, 40, 56, 80)  # pixels of a face
 
 
 def direction(embedding: Floats) -> Floats:
@@ -180,9 +181,36 @@ def similarity(finder: FaceFinder) -> Floats:
     return np.stack([found[name] for name in PEOPLE["A"]])
 
 
+def small_faces(finder: FaceFinder) -> None:
+    """From how many pixels on a face can be told from a stranger's of the same size (``faces.RECOGNISABLE``)."""
+    faces = {name: finder.faces(0, photo(name))[0] for names in PEOPLE.values() for name in names}
+    owner = {name: person for person, names in PEOPLE.items() for name in names}
+    print("\nside of the face, pixels          found   its photo, lowest   same person, lowest   strangers, highest")
+    for side in SIDES:
+        small: dict[str, Floats] = {}
+        for name, face in faces.items():
+            scale = side / face.side
+            wide = Image.new("RGB", (1536, 1024), "gray")
+            picture = face.picture
+            size = (round(picture.width * scale), round(picture.height * scale))
+            wide.paste(picture.resize(size, Image.Resampling.LANCZOS), (500, 300))
+            (found,) = finder.find([wide])
+            if found:
+                small[name] = direction(finder.embedding(found[0]))
+        kept = [float(one @ direction(finder.embedding(faces[name]))) for name, one in small.items()]
+        pairs = {(one, other): float(small[one] @ small[other]) for one, other in itertools.combinations(small, 2)}
+        same = [cosine for (one, other), cosine in pairs.items() if owner[one] == owner[other]]
+        strangers = [cosine for (one, other), cosine in pairs.items() if owner[one] != owner[other]]
+        print(
+            f"  {side:28} {len(small):5} of {len(faces)} {min(kept):13.2f} {min(same):21.2f} {max(strangers):20.2f}",
+        )
+
+
 def speed(finder: FaceFinder) -> None:
     large = [Photo(name, photo(name).resize((3000, 4000))) for name in PEOPLE["A"] + PEOPLE["B"] + PEOPLE["C"]]
     small = [Photo(one.name, one.image.resize((1152, 1536))) for one in large]
+
+    empty = [photo(name).resize((1536, 1024)) for name in itertools.islice(itertools.cycle(LANDSCAPES), 8)]
 
     def best(work: Callable[[], object]) -> tuple[float, float]:
         clocks = []
@@ -197,6 +225,7 @@ def speed(finder: FaceFinder) -> None:
         ("detection, 12 megapixels", lambda: finder.find([one.image for one in large])),
         ("detection, as an archive is read: 1536 px", lambda: finder.find([one.image for one in small])),
         ("everything, 1536 px", lambda: finder.portraits(small)),
+        ("pictures without people, 1536 px", lambda: finder.find(empty)),
     ):
         wall, processor = best(work)
         print(f"  {label:42} {wall:9.2f} {processor:11.2f}")
@@ -233,6 +262,7 @@ def main() -> None:
     detection(finder)
     known = similarity(finder)
     group_archives(finder, known)
+    small_faces(finder)
     speed(finder)
     sheet(finder)
 
