@@ -65,6 +65,11 @@ def test_face_models_are_found_from_the_file_s_own_folder(file: Path) -> None:
     assert Deployment.read(file).face_root == str(file.parent / "faces")
 
 
+def test_face_models_are_never_looked_for_on_the_hub(file: Path) -> None:
+    message = mistake(file, f'face_root = "owner/faces"\n{GOOD}')
+    assert message == f"{file}: face_root: there is no {file.parent / 'owner' / 'faces'}"
+
+
 def test_what_is_left_out_has_a_default(file: Path) -> None:
     file.write_text(GOOD)
     deployment = Deployment.read(file)

@@ -52,7 +52,7 @@ def checked(source: str, info: ValidationInfo, hub: re.Pattern[str]) -> str:
         if path.is_relative_to(package):
             return PACKAGE + path.relative_to(package).as_posix()
         return str(path)
-    if source.startswith((".", "/")) or (folder / Path(source).parts[0]).is_dir():
+    if hub is NOWHERE or source.startswith((".", "/")) or (folder / Path(source).parts[0]).is_dir():
         raise ValueError(f"there is no {path}")  # the hub's names look alike, but a folder that is here is meant
     if not hub.fullmatch(source):
         raise ValueError(f"there is no {path}, and {source!r} is no name on the hub")
