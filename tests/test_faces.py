@@ -9,7 +9,7 @@ from insightface.utils.face_align import norm_crop
 from PIL import Image, ImageFilter
 
 from photomaker.archive import Photo
-from photomaker.errors import FaceDetectionError
+from photomaker.errors import Cancelled, FaceDetectionError
 from photomaker.face import Face, aligned
 from photomaker.faces import FaceFinder, no_face
 from tests.assets import photo
@@ -170,6 +170,21 @@ def test_thirty_photos(finder: FaceFinder) -> None:
     portraits = finder.portraits(sent, limit=4)
     assert len(portraits) == 4
     assert names(portraits) == sorted(names(portraits))
+
+
+def test_the_search_ends_when_the_request_does(finder: FaceFinder) -> None:
+    asked = 0
+
+    def check() -> None:
+        nonlocal asked
+        asked += 1
+        if asked > 3:
+            raise Cancelled
+
+    before = finder.find([photo("rocket")])
+    with pytest.raises(Cancelled):
+        finder.portraits(photos(*["rocket"] * 8), check=check)
+    assert finder.find([photo("rocket")]) == before == [[]]
 
 
 def test_no_face_anywhere_names_the_files_looked_at(finder: FaceFinder) -> None:

@@ -61,6 +61,21 @@ def test_no_face_anywhere(service: Service) -> None:
     assert caught.value.type == "face_detection_error"
 
 
+def test_version_1_with_whole_photos_takes_all_of_them_beside_version_2_too() -> None:
+    first, second = (
+        PhotoMakerPipeline.from_pretrained(GOLDEN / "base", GOLDEN / f"photomaker-{version}.bin")
+        for version in ("v1", "v2")
+    )
+    deployment = Deployment.read(HERE / "deployment.toml").model_copy(
+        update={"faces": "off", "face_pack": PACK, "face_root": str(face_root())}
+    )
+    files = {"me.jpg": jpeg(photo("obama")), "sea.jpg": LANDSCAPE}
+    lines: list[str] = []
+    beside = Service(deployment, {"photomaker": first, "photomaker-style": second})
+    assert pictures(beside, files, lines) == pictures(Service(deployment, {"photomaker": first}), files, [])
+    assert not any("left out" in line for line in lines)
+
+
 @pytest.mark.parametrize("faces", ["off", "crop"])
 def test_version_2_gets_every_picture_with_its_own_embedding(faces: str, finder: FaceFinder) -> None:
     """The photo itself, or the portrait cut out of it, and the embedding of the face in it, in the same place."""

@@ -106,6 +106,7 @@ class FaceFinder:
         field: str = "image_archive_url",
         limit: int | None = None,
         log: Log = lambda line: None,
+        check: Callable[[], None] = lambda: None,
     ) -> list[Portrait]:
         """The archive's person, once for every photo that shows them, in the photos' order.
 
@@ -114,11 +115,12 @@ class FaceFinder:
             field: The input field that an error is about.
             limit: How many portraits there is room for; the best and most different ones stay.
             log: Told about every photo that is left out.
+            check: Called before each photo is looked at; what it raises ends the search.
 
         Raises:
             FaceDetectionError: There is no face in any photo.
         """
-        found = self.find([photo.image for photo in photos])
+        found = self.find([photo.image for photo in photos], check)
         faces = [face for of_photo in found for face in of_photo]
         if not faces:
             raise no_face([photo.name for photo in photos], field)
@@ -157,15 +159,21 @@ class FaceFinder:
             for index in chosen
         ]
 
-    def find(self, images: Sequence[Image.Image]) -> list[list[Face]]:
+    def find(self, images: Sequence[Image.Image], check: Callable[[], None] = lambda: None) -> list[list[Face]]:
         """Each photo's faces; very small ones are looked for, in every photo, where the archive has no others.
 
         Beside others they would say nothing about whose they are, and an ID encoder sees nothing in them.
         """
-        found = list(self.threads.map(self.faces, range(len(images)), images))
-        if not any(found):
-            found = list(self.threads.map(self.small_faces, range(len(images)), images))
-        return found
+
+        def everywhere(look: Callable[[int, Image.Image], list[Face]]) -> list[list[Face]]:
+            def checked(photo: int, image: Image.Image) -> list[Face]:
+                check()
+                return look(photo, image)
+
+            return list(self.threads.map(checked, range(len(images)), images))
+
+        found = everywhere(self.faces)
+        return found if any(found) else everywhere(self.small_faces)
 
     def faces(self, photo: int, image: Image.Image) -> list[Face]:
         """A photo's largest faces, in the photo turned so that they are upright."""

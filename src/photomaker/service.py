@@ -185,6 +185,7 @@ class Service:
 
     def identity(self, pipe: PhotoMakerPipeline, archive: bytes, room: int, listener: Listener) -> Identity:
         """The archive's person as ID tokens."""
+        crop = self.deployment.faces == "crop"
         said: list[str] = []
 
         def log(line: str) -> None:
@@ -194,15 +195,13 @@ class Service:
         def make() -> Identity:
             photos = read_photos(archive, field=ARCHIVE_FIELD, on_skipped=log)
             listener.check()
-            if self.faces is None:
+            if self.faces is None or not (crop or pipe.id_encoder.wants_faces):
                 check_room(len(photos), room)  # the authors' way: every photo as it is
                 return Identity(pipe.identify([photo.image for photo in photos]), limited=False, log=tuple(said))
-            portraits = self.faces.portraits(photos, field=ARCHIVE_FIELD, limit=room, log=log)
+            portraits = self.faces.portraits(photos, field=ARCHIVE_FIELD, limit=room, log=log, check=listener.check)
             log(f"using {len(portraits)} of {len(photos)} photos")
             embeddings = torch.from_numpy(np.stack([portrait.embedding for portrait in portraits]))
-            images = [portrait.image for portrait in portraits]
-            if self.deployment.faces == "off":
-                images = [photos[portrait.photo].image for portrait in portraits]
+            images = [portrait.image if crop else photos[portrait.photo].image for portrait in portraits]
             return Identity(pipe.identify(images, embeddings), limited=len(portraits) == room, log=tuple(said))
 
         encoder = str(id(pipe.id_encoder))
