@@ -297,10 +297,10 @@ def test_entries_are_counted(contain, monkeypatch):
 
 
 def test_a_directory_of_millions_is_refused_before_it_is_parsed():
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(InvalidArchiveError, match="entries"):
         read_photos(b"PK\3\4" + (b"PK\1\2" + bytes(42)) * 500_000 + b"PK\5\6" + bytes(18))
-    assert time.monotonic() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_reading_has_an_end(monkeypatch):
@@ -339,9 +339,9 @@ def extended(body: bytes, kind: bytes = tarfile.XHDTYPE) -> bytes:
     ids=["digits", "lines", "chain", "long name"],
 )
 def test_extended_tar_headers_cost_nothing(headers):
-    start = time.monotonic()
+    start = time.process_time()
     assert len(names(headers + tarred([("a.jpg", picture())]))) == 1
-    assert time.monotonic() - start < 3
+    assert time.process_time() - start < 3
 
 
 def test_a_negative_size_in_a_tar():
@@ -513,10 +513,10 @@ def test_a_jpeg_of_a_thousand_scans_is_refused():
 )
 def test_a_picture_of_a_million_pieces_is_given_up(data, after, piece):
     assert read_image(data[:after] + piece * 1000 + data[after:]).size == (64, 48)
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(ImageLoadError):
         read_image(data[:after] + piece * 1_000_000 + data[after:])
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 @pytest.mark.parametrize(
@@ -558,7 +558,7 @@ SAMPLES = [
 ]
 
 
-@settings(max_examples=600, deadline=5000, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=600, suppress_health_check=[HealthCheck.too_slow])
 @given(
     sample=st.sampled_from(SAMPLES),
     edits=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=4)), max_size=6),

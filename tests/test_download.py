@@ -419,7 +419,7 @@ def test_an_unknown_host_and_a_slow_name_server(monkeypatch):
     start = time.monotonic()
     with pytest.raises(FileDownloadError, match="cannot be found"):
         get("http://slow.example/", resolve=slow)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 15
     release.set()
 
 
@@ -482,7 +482,7 @@ def test_a_slow_server_meets_the_deadline(server, answer):
     start = time.monotonic()
     with pytest.raises(FileDownloadError, match="too long"):
         get(server.url("/slow"), total_seconds=0.8)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 15
 
 
 def test_a_silent_server_is_given_up(server, monkeypatch):
@@ -498,7 +498,7 @@ def test_cancellation_interrupts_a_silent_download(server):
     start = time.monotonic()
     with pytest.raises(Cancelled):
         get(server.url("/silent"), cancelled=lambda: time.monotonic() > start + 0.3)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 15
 
 
 # TLS

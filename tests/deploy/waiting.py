@@ -7,7 +7,7 @@ from typing import TypeVar
 Result = TypeVar("Result")
 
 
-def eventually(condition: Callable[[], Result], seconds: float = 60.0) -> Result:
+def eventually(condition: Callable[[], Result], seconds: float = 180.0) -> Result:
     """What the condition returns, once that is true.
 
     Raises:
