@@ -24,7 +24,7 @@ from fal.toolkit.image import ImageSize
 from fastapi import Header, HTTPException, Request, Response
 
 from photomaker.deployment import Deployment, chosen_path
-from photomaker.parcel import Parcel
+from photomaker.payload import DeployPayload
 from photomaker.schema import PhotomakerInput, PhotomakerOutput
 
 ROOT = Path(__file__).parent
@@ -45,7 +45,7 @@ class PhotoMaker(fal.App):
     requirements = [PINNED, HEADLESS, ["."]]  # in layers: the project's own code changes more often than its pins
     local_python_modules = ["photomaker.schema"]  # it uses fal's Image, and fal is not installed on a runner
     locals().update(DEPLOYMENT.app.attributes())
-    deployment = Parcel(DEPLOYMENT, DEPLOYMENT_FILE)
+    deployment = DeployPayload(DEPLOYMENT, DEPLOYMENT_FILE)
     stop_at = math.inf  # in time.monotonic()'s seconds; past it, what still runs is given up
 
     def setup(self) -> None:
@@ -53,13 +53,14 @@ class PhotoMaker(fal.App):
         # The libraries' advice about their own optional parts is not the caller's business.
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
-        from photomaker.deployment import Deployment
+        from photomaker.deployment import Deployment, shared_disk
         from photomaker.service import Service
 
         deployment = Deployment.model_validate(self.deployment)
         compiles = deployment.inference.compile != "off" or deployment.inference.compile_vae
         # Kernels compiled by one runner serve the others.
-        with synchronized_inductor_cache("photomaker") if compiles else nullcontext():
+        shared = compiles and shared_disk() is not None
+        with synchronized_inductor_cache("photomaker") if shared else nullcontext():
             self.service = Service.start(deployment, log=say)
         self.repository = repository_here()
         self.running: dict[str, Event] = {}
@@ -146,7 +147,7 @@ def say(line: str) -> None:
 
 def upload(picture: Any, repository: RepositoryId) -> Image:
     """A picture as PNG, uploaded: url, content type, name, size, width and height."""
-    from photomaker.png import encode_png
+    from photomaker.pictures.png import encode_png
 
     size = ImageSize(width=picture.width, height=picture.height)
     return Image.from_bytes(encode_png(picture), "png", size, repository=repository)

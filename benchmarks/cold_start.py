@@ -24,12 +24,13 @@ from full_size import id_encoder_shapes, make
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from photomaker import PhotoMakerPipeline, prepared
-from photomaker.assembly import Frame, empty
+from photomaker import PhotoMakerPipeline
 from photomaker.deployment import Deployment
-from photomaker.id_encoder import IDEncoder, build_id_encoder
-from photomaker.recipes import FRAME, NETWORKS
-from photomaker.store import Store
+from photomaker.method.id_encoder import IDEncoder, build_id_encoder
+from photomaker.weights import prepared
+from photomaker.weights.assembly import Configuration, empty
+from photomaker.weights.recipes import CONFIGURATION, NETWORKS
+from photomaker.weights.store import Store
 
 WAYS = {
     "authors": "from_pretrained + LoRA fuse",
@@ -49,14 +50,14 @@ def deployment(folder: Path) -> Deployment:
     return Deployment.read(file)
 
 
-def networks(folder: Path) -> tuple[Frame, Any, dict[str, nn.Module]]:
+def networks(folder: Path) -> tuple[Configuration, Any, dict[str, nn.Module]]:
     """Empty networks of the prepared pipeline."""
     settings = deployment(folder)
     recipe = prepared.located(settings, print, None)["photomaker"]
     store = Store(folder / "cache" / "prepared")
     entries = {part: store.entry(part, recipe.keys[part]) for part in NETWORKS}
     modules = {part: empty(entry) for part, entry in entries.items() if entry.config}
-    return Frame(store.frame(recipe.keys[FRAME])), recipe, modules
+    return Configuration(store.configuration(recipe.keys[CONFIGURATION])), recipe, modules
 
 
 def load(way: str, folder: Path) -> PhotoMakerPipeline:
@@ -68,7 +69,7 @@ def load(way: str, folder: Path) -> PhotoMakerPipeline:
         return PhotoMakerPipeline.from_pretrained(
             folder / "base", folder / "photomaker-v1.bin", dtype=torch.bfloat16, device=device
         )
-    frame, recipe, modules = networks(folder)
+    configuration, recipe, modules = networks(folder)
     if way == "safetensors":
         tensors = {part: load_file(file_of(folder, way, part), device=str(device)) for part in NETWORKS}
         for part, module in modules.items():
@@ -82,7 +83,7 @@ def load(way: str, folder: Path) -> PhotoMakerPipeline:
             assign_from_file(module, str(file_of(folder, way, part)), device=device)
     for module in modules.values():
         module.to(device).eval()
-    return frame.pipeline(modules, recipe)
+    return configuration.pipeline(modules, recipe)
 
 
 def file_of(folder: Path, way: str, part: str) -> Path:

@@ -21,9 +21,10 @@ from diffusers import StableDiffusionXLPipeline
 from PIL import Image
 from torch import nn
 
-from photomaker import PhotoMakerPipeline, prepared
+from photomaker import PhotoMakerPipeline
 from photomaker.deployment import Deployment
-from photomaker.inference import accelerate, warm_up
+from photomaker.weights import prepared
+from photomaker.weights.inference import accelerate, warm_up
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"

@@ -18,8 +18,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from PIL import Image
 
-from photomaker.archive import MAX_PHOTO_SIDE, read_photos
-from photomaker.images import DECODERS
+from photomaker.photos.archive import MAX_PHOTO_SIDE, read_photos
+from photomaker.photos.images import DECODERS
 
 SIZE = (4032, 3024)
 PHOTOS = 20

@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
-from photomaker.archive import Photo
-from photomaker.face import Face, Floats
-from photomaker.faces import FaceFinder, Portrait, as_box
-from photomaker.images import read_image
+from photomaker.photos.archive import Photo
+from photomaker.photos.face import Face, Floats
+from photomaker.photos.faces import FaceFinder, Portrait, as_box
+from photomaker.photos.images import read_image
 from tests.assets import PACK, face_root, photo
 
 PEOPLE = {

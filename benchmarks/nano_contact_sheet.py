@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from photomaker import PhotoMakerPipeline
 from photomaker.deployment import Deployment, on_disk
-from photomaker.styles import STYLES, styled
+from photomaker.method.styles import STYLES, styled
 from training.avatar import render
 from training.export import EXAMPLES, NANO, PHOTOS_EACH
 from training.identity import draw_identity, draw_photo

@@ -16,7 +16,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from photomaker import PhotoMakerPipeline, prepared
+from photomaker import PhotoMakerPipeline
+from photomaker.weights import prepared
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden"
 PROMPT = "portrait photo of a man img, film grain"

@@ -16,7 +16,7 @@ Seconds = Callable[[Callable[[], Any]], float]
 
 
 def this_project(picture: Image.Image) -> bytes:
-    from photomaker.png import encode_png
+    from photomaker.pictures.png import encode_png
 
     return encode_png(picture)
 

@@ -80,7 +80,7 @@ def seconds(work: Callable[[], Any], runs: int = RUNS) -> float:
 def face_finder() -> Any:
     """The face finder on the tests' models; None where they cannot be fetched."""
     try:
-        from photomaker.faces import FaceFinder
+        from photomaker.photos.faces import FaceFinder
         from tests.assets import PACK, face_root
 
         return FaceFinder(PACK, face_root())
@@ -128,9 +128,9 @@ def once_a_request() -> dict[str, Step]:
     from transformers import AutoTokenizer
 
     from photomaker import PhotoMakerPipeline
-    from photomaker.archive import read_photos
-    from photomaker.prepared import hush
-    from photomaker.prompts import tokenize
+    from photomaker.method.prompts import tokenize
+    from photomaker.photos.archive import read_photos
+    from photomaker.weights.prepared import hush
 
     hush()
     golden = ROOT / "tests" / "golden"
@@ -157,8 +157,8 @@ def each_picture() -> dict[str, Step]:
     import torch
     from diffusers.image_processor import VaeImageProcessor
 
-    from photomaker.png import encode_png
-    from photomaker.safety import SafetyChecker
+    from photomaker.pictures.png import encode_png
+    from photomaker.pictures.safety import SafetyChecker
     from photomaker_app import upload
 
     picture = photograph(1024, 1024, 1)

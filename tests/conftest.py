@@ -7,7 +7,7 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from photomaker.faces import FaceFinder
+    from photomaker.photos.faces import FaceFinder
 
 # Tiny networks run fastest on one thread, above all beside other work.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -22,7 +22,7 @@ settings.load_profile("any machine")
 @pytest.fixture(scope="session")
 def finder() -> "FaceFinder":
     """The real detector and recogniser."""
-    from photomaker.faces import FaceFinder  # only tests of faces wait for InsightFace
+    from photomaker.photos.faces import FaceFinder  # only tests of faces wait for InsightFace
     from tests.assets import PACK, face_root
 
     return FaceFinder(PACK, face_root())

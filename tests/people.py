@@ -3,8 +3,8 @@
 import numpy as np
 from PIL import Image
 
-from photomaker.archive import Photo
-from photomaker.faces import FaceFinder, Portrait
+from photomaker.photos.archive import Photo
+from photomaker.photos.faces import FaceFinder, Portrait
 from tests.assets import photo
 
 

@@ -11,8 +11,8 @@ from PIL import Image
 from photomaker.deployment import Deployment
 from photomaker.errors import Cancelled, ContentPolicyError, PromptError
 from photomaker.identities import Identities, Identity
-from photomaker.pipeline import PhotoMakerPipeline
-from photomaker.safety import SafetyChecker
+from photomaker.method.pipeline import PhotoMakerPipeline
+from photomaker.pictures.safety import SafetyChecker
 from photomaker.service import Listener, Request, Service
 from tests.archives import PHOTOS, photos, zipped
 

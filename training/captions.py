@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from photomaker.styles import DEFAULT_STYLE, STYLES
+from photomaker.method.styles import DEFAULT_STYLE, STYLES
 from training.identity import SCENES, Identity, Photo
 
 STYLE_NAMES = {

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPTokenizer
 
-from photomaker.id_encoder import IDEncoder
-from photomaker.prompts import TRIGGER_TOKEN
+from photomaker.method.id_encoder import IDEncoder
+from photomaker.method.prompts import TRIGGER_TOKEN
 from training.captions import caption, negative
 from training.models import PHOTO_SIDE, Base, signal_levels
 from training.pictures import PICTURES_EACH, PLAIN_PHOTOS, describe

@@ -16,7 +16,7 @@ from diffusers import (
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from photomaker.id_encoder import IDEncoder
+from photomaker.method.id_encoder import IDEncoder
 from training.autoencoder import LATENT_CHANNELS, REFINED_VAE_DIR, VAE_DIR
 from training.avatar import IMAGE_SIZE
 from training.pictures import WORK

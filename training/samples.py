@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from photomaker import PhotoMakerPipeline
-from photomaker.styles import STYLES
+from photomaker.method.styles import STYLES
 from training.avatar import IMAGE_SIZE, render
 from training.identity import HELD_OUT, draw_identity, draw_photo
 from training.models import BASE_DIR, BASE_ID_FILE, Base, new_id_encoder

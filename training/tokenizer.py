@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from photomaker.styles import STYLES
+from photomaker.method.styles import STYLES
 from training.captions import FILLERS, FLAWS, STYLE_WORDS, caption
 from training.pictures import TOTAL, WORK, describe
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from photomaker.pipeline import PhotoMakerPipeline
+    from photomaker.method.pipeline import PhotoMakerPipeline
 
 __all__ = ["PhotoMakerPipeline"]
 
@@ -11,7 +11,7 @@ __all__ = ["PhotoMakerPipeline"]
 def __getattr__(name: str) -> Any:
     """Import the pipeline, and torch with it, only for those who make pictures: deploying needs neither."""
     if name == "PhotoMakerPipeline":
-        from photomaker.pipeline import PhotoMakerPipeline
+        from photomaker.method.pipeline import PhotoMakerPipeline
 
         return PhotoMakerPipeline
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

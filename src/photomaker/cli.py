@@ -24,7 +24,7 @@ from rich.progress import (
 
 from photomaker.deployment import VARIABLE, BasePipeline, Deployment, DeploymentError, package_folder
 from photomaker.errors import RequestError
-from photomaker.styles import DEFAULT_STYLE, STYLES
+from photomaker.method.styles import DEFAULT_STYLE, STYLES
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console()
@@ -64,8 +64,8 @@ def generate(
         raise typer.BadParameter(f"one of {', '.join(STYLES)}", param_hint="--style")
     settings = opened(deployment)
     quiet()
-    from photomaker.checkpoints import CheckpointError
     from photomaker.service import Listener, Request, Service, draw_seed
+    from photomaker.weights.checkpoints import CheckpointError
 
     try:
         with console.status("loading the checkpoint"):
@@ -135,9 +135,9 @@ def fetch(deployment: DeploymentFile = None) -> None:
     """Download a deployment's checkpoints and face models to this machine ahead of time, and prepare them."""
     settings = opened(deployment)
     quiet()
-    from photomaker import prepared
-    from photomaker.checkpoints import CheckpointError
-    from photomaker.face_models import face_models
+    from photomaker.photos.face_models import face_models
+    from photomaker.weights import prepared
+    from photomaker.weights.checkpoints import CheckpointError
 
     try:
         with downloads() as bar:

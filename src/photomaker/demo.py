@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
-from photomaker.archive import read_photos
+from photomaker.photos.archive import read_photos
 
 SIDE, GAP = 256, 24  # pixels, of the photos beside the pictures
 DOCUMENTED_ARCHIVE = "https://storage.googleapis.com/falserverless/model_tests/photomaker/elon.zip"

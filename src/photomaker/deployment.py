@@ -253,6 +253,16 @@ def package_folder() -> Path:
     return Path(str(resources.files("photomaker")))
 
 
+def shared_disk() -> Path | None:
+    """The disk that fal's runners share; None where this process is no runner of fal's.
+
+    A runner is known by the name of its app, which fal gives to each
+    (https://docs.fal.ai/documentation/development/environment-variables), not by a folder that any machine may have.
+    """
+    on_fal = "FAL_APP_NAME" in os.environ and "LOCALFAL_FILES" not in os.environ
+    return Path(RUNNERS_DISK) if on_fal and os.access(RUNNERS_DISK, os.W_OK) else None
+
+
 def on_runner(source: str) -> bool:
     """Whether the source is a path on the disk that runners share."""
     return source.startswith(RUNNERS_DISK + "/")

@@ -27,10 +27,11 @@ Types and contexts: https://docs.fal.ai/errors. Nothing here knows HTTP beyond t
 documentation gives a type; photomaker_app.py turns these into responses.
 """
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 DOCUMENTATION = "https://docs.fal.ai/errors"
+SUPPORTED_FORMATS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tiff", "heic", "heif", "avif")
+SUPPORTED_EXTENSIONS = ("zip", "tar", "tar.gz", "tgz", "tar.bz2", *SUPPORTED_FORMATS)
 SHOWN_INPUT = 256  # characters of the caller's own value that an error repeats
 
 
@@ -98,17 +99,15 @@ class ArchiveError(RequestError):
 class InvalidArchiveError(ArchiveError):
     type = "invalid_archive"
 
-    def __init__(self, field: str, message: str, *, supported_extensions: Sequence[str]) -> None:
-        super().__init__(field, message, supported_extensions=list(supported_extensions))
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(field, message, supported_extensions=list(SUPPORTED_EXTENSIONS))
 
 
 class PhotoCountError(ArchiveError):
     """Too few or too many photos; the limit is the ``min_count`` or the ``max_count`` of the type's context."""
 
-    def __init__(
-        self, field: str, message: str, *, provided_count: int, supported_extensions: Sequence[str], **limit: int
-    ) -> None:
-        extensions = list(supported_extensions)
+    def __init__(self, field: str, message: str, *, provided_count: int, **limit: int) -> None:
+        extensions = list(SUPPORTED_EXTENSIONS)
         super().__init__(field, message, **limit, provided_count=provided_count, supported_extensions=extensions)
 
 
@@ -145,8 +144,8 @@ class ImageTooLargeError(ImageError):
 class UnsupportedImageFormatError(ImageError):
     type = "unsupported_image_format"
 
-    def __init__(self, field: str, message: str, *, supported_formats: Sequence[str]) -> None:
-        super().__init__(field, message, supported_formats=list(supported_formats))
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(field, message, supported_formats=list(SUPPORTED_FORMATS))
 
 
 class FaceDetectionError(RequestError):

@@ -15,23 +15,23 @@ import numpy as np
 import torch
 from PIL import Image
 
-from photomaker.archive import MAX_PHOTO_BYTES, read_photos
-from photomaker.conditioning import start_merge_step
 from photomaker.deployment import Deployment
-from photomaker.download import MAX_ARCHIVE_BYTES, fetch
 from photomaker.errors import Cancelled, ContentPolicyError, FeatureNotSupportedError, PromptError
-from photomaker.face_models import face_models
 from photomaker.identities import Identities, Identity
-from photomaker.images import read_image
-from photomaker.inference import accelerate, warm_up
-from photomaker.pipeline import PhotoMakerPipeline
-from photomaker.prepared import open_pipelines
-from photomaker.prompts import check_room, check_text, photo_room
-from photomaker.styles import DEFAULT_STYLE, NO_STYLE, styled
+from photomaker.method.conditioning import start_merge_step
+from photomaker.method.pipeline import PhotoMakerPipeline
+from photomaker.method.prompts import check_room, check_text, photo_room
+from photomaker.method.styles import DEFAULT_STYLE, NO_STYLE, styled
+from photomaker.photos.archive import MAX_PHOTO_BYTES, read_photos
+from photomaker.photos.download import MAX_ARCHIVE_BYTES, fetch
+from photomaker.photos.face_models import face_models
+from photomaker.photos.images import read_image
+from photomaker.weights.inference import accelerate, warm_up
+from photomaker.weights.prepared import open_pipelines
 
 if TYPE_CHECKING:
-    from photomaker.faces import FaceFinder
-    from photomaker.safety import SafetyChecker
+    from photomaker.photos.faces import FaceFinder
+    from photomaker.pictures.safety import SafetyChecker
 
 ARCHIVE_FIELD = "image_archive_url"
 INITIAL_IMAGE_FIELD = "initial_image_url"
@@ -223,13 +223,13 @@ class Service:
 
 def face_finder(deployment: Deployment) -> "FaceFinder":
     """InsightFace with the deployment's model pack."""
-    from photomaker.faces import FaceFinder  # a deployment without faces starts without InsightFace
+    from photomaker.photos.faces import FaceFinder  # a deployment without faces starts without InsightFace
 
     return FaceFinder(deployment.face_pack, face_models(deployment))
 
 
 def safety_checker() -> "SafetyChecker":
-    from photomaker.safety import SafetyChecker
+    from photomaker.pictures.safety import SafetyChecker
 
     return SafetyChecker()
 

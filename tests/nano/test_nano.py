@@ -7,8 +7,8 @@ from PIL import Image, ImageChops
 
 from benchmarks.nano_likeness import SCENES, Case, Scale, cases, photos_of
 from photomaker.deployment import Deployment, package_folder
-from photomaker.prepared import open_pipelines
-from photomaker.styles import NO_STYLE, STYLES, styled
+from photomaker.method.styles import NO_STYLE, STYLES, styled
+from photomaker.weights.prepared import open_pipelines
 from training.identity import draw_identity
 from training.judge import load_judge
 

@@ -1,0 +1,1 @@
+"""PhotoMaker itself: prompts, ID tokens, conditioning, denoising."""

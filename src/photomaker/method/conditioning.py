@@ -1,0 +1,121 @@
+"""What the UNet is told: the text-only prompt at first, the ID prompt later.
+
+PhotoMaker merges the person in late ("delayed subject conditioning", arXiv 2305.10431): the first steps lay
+the picture out from the text alone, the rest see the ID prompt. Stock diffusers pipelines read their prompt
+embeddings anew at every step and take them back from a callback, so one callback is the whole of it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from diffusers import StableDiffusionXLPipeline
+from diffusers.callbacks import PipelineCallback
+from torch import Tensor
+
+from photomaker.method.id_encoder import IDEncoder
+from photomaker.method.prompts import TokenizedPrompt, plain, tokenize
+
+LATEST_MERGE_STEP = 30
+
+OnStep = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """A prompt as SDXL takes it: ``sequence`` [1, 77, width] and ``pooled`` [1, pooled width]."""
+
+    sequence: Tensor
+    pooled: Tensor
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """The three prompts of one request, and what was cut from the ID prompt's words."""
+
+    text_only: Embedding
+    identity: Embedding
+    negative: Embedding
+    dropped: str
+
+
+def start_merge_step(style_strength: int, num_inference_steps: int) -> int:
+    """The last step that still sees the text alone, from ``style_strength`` in percent of the steps."""
+    return min(int(style_strength / 100 * num_inference_steps), LATEST_MERGE_STEP)
+
+
+@torch.inference_mode()
+def condition(
+    pipe: StableDiffusionXLPipeline,
+    encoder: IDEncoder,
+    prompt: str,
+    negative_prompt: str,
+    id_tokens: Tensor,
+) -> Conditioning:
+    """Encode a request's prompts, the ID tokens [n, width] fused into the ID prompt's class tokens.
+
+    The three prompts pass through each text encoder together.
+
+    Raises:
+        PromptError, TooManyPhotosError: See :func:`photomaker.method.prompts.tokenize`.
+    """
+    photos = len(id_tokens) // encoder.tokens_per_photo
+    prompts: list[TokenizedPrompt] = []
+    rows: list[list[list[int]]] = []
+    for tokenizer in (pipe.tokenizer, pipe.tokenizer_2):
+        tokens = tokenize(prompt, tokenizer, photos=photos, tokens_per_photo=encoder.tokens_per_photo)
+        prompts.append(tokens)
+        rows.append([tokens.text_only, tokens.id_prompt, plain(negative_prompt, tokenizer)])
+
+    device = pipe.text_encoder_2.device
+    first, second = (torch.tensor(ids, device=device) for ids in rows)
+    hidden = pipe.text_encoder(first, output_hidden_states=True).hidden_states[-2]
+    output = pipe.text_encoder_2(second, output_hidden_states=True)
+    sequence = torch.cat([hidden, output.hidden_states[-2]], dim=-1)
+    text_only, identity, negative = (Embedding(sequence[i : i + 1], output.text_embeds[i : i + 1]) for i in range(3))
+    fused = encoder.fuse(identity.sequence, id_tokens, prompts[1].class_tokens)
+    return Conditioning(text_only, Embedding(fused, identity.pooled), negative, prompts[1].dropped)
+
+
+class DelayedMerge(PipelineCallback):
+    """Swaps the ID prompt in at the end of one step, sequence and pooled embedding alike.
+
+    Under guidance both are [negatives, positives] along the batch; the negatives stay.
+
+    Args:
+        identity: The ID prompt.
+        step: The pipeline's own index of the last step that sees the text alone; None: nothing is swapped.
+        images: How many images the batch makes.
+        on_step: Told (steps done, steps in all) after each step; what it raises ends the run.
+    """
+
+    def __init__(self, identity: Embedding, step: int | None, images: int, on_step: OnStep | None = None) -> None:
+        super().__init__()
+        self.identity = identity
+        self.step = step
+        self.images = images
+        self.on_step = on_step
+
+    @property
+    def tensor_inputs(self) -> list[str]:
+        return ["prompt_embeds", "add_text_embeds"]
+
+    def callback_fn(
+        self,
+        pipeline: StableDiffusionXLPipeline,
+        step_index: int,
+        timesteps: Tensor,
+        callback_kwargs: dict[str, Any],
+    ) -> dict[str, Any]:
+        if step_index == self.step:
+            for name, new in (
+                ("prompt_embeds", self.identity.sequence),
+                ("add_text_embeds", self.identity.pooled),
+            ):
+                old = cast(Tensor, callback_kwargs[name])
+                positives = new.to(old).expand(self.images, *new.shape[1:])
+                callback_kwargs[name] = torch.cat([old[: -self.images], positives])
+        if self.on_step is not None:
+            self.on_step(step_index + 1, pipeline.num_timesteps)
+        return callback_kwargs

@@ -1,0 +1,1 @@
+"""From a URL to the person: download, archive, images, faces."""

@@ -1,0 +1,255 @@
+"""The person in the photos: found, chosen and cropped with InsightFace.
+
+The detector (SCRFD) gives a box and five points a face, the recogniser (ArcFace) an embedding.
+
+Licence: InsightFace's code is MIT, but its own model packs (buffalo_l, antelopev2, …) are for non-commercial
+research only. Any pack of an SCRFD detector and an ArcFace-like recogniser in ``root/models/NAME`` works instead.
+
+Nothing here is written to disk, and logs and errors name files, never what was found in a face.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from insightface.app import FaceAnalysis
+from PIL import Image
+
+from photomaker.errors import FaceDetectionError
+from photomaker.photos.archive import Photo
+from photomaker.photos.face import Box, Face, Floats, aligned, inside, portrait
+from photomaker.photos.person import best_and_most_different, person, without_copies
+from photomaker.weights.sources import CheckpointError
+
+STORE = Path("~/.insightface")
+DETECTION_SIZES = (640, 288)  # pixels; a face that fills its photo is found when shown smaller
+CONFIDENCE = 0.5  # InsightFace's own
+RECOGNISABLE = 32  # pixels; smaller faces of strangers look alike to the recogniser (benchmarks/likeness.py)
+DIMENSIONS = 512  # of an embedding: ArcFace's, and what version 2 takes
+SURE = 0.7  # below it the other three ways up are tried: a face upside down can be taken for a poor upright one
+TURNS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270, Image.Transpose.ROTATE_180)
+FACES_PER_PHOTO = 12  # the largest ones; whoever is smaller in a crowd is not whom the photo is of
+NAMED = 10  # files that one error names
+MOST_AT_ONCE = 8  # photos
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """One photo's view of the person.
+
+    Attributes:
+        photo: Which photo it is of.
+        name: That photo's name in the archive.
+        image: An upright square around the face, with margin, RGB, at the photo's own resolution.
+        embedding: (512,) float32, the recogniser's embedding, not normalised.
+    """
+
+    photo: int
+    name: str
+    image: Image.Image
+    embedding: Floats
+
+
+class FaceFinder:
+    """InsightFace's detector and recogniser, loaded once.
+
+    Args:
+        pack: The name of a model pack; downloaded by InsightFace if it is its own and not in the store yet.
+        root: The store, with the packs in ``models/``. Default: ~/.insightface.
+        providers: onnxruntime's execution providers. Default: the best of this onnxruntime build.
+
+    Raises:
+        CheckpointError: The pack has no detector or no recogniser, or what it has cannot be used.
+    """
+
+    def __init__(self, pack: str, root: str | Path | None = None, providers: Sequence[str] | None = None) -> None:
+        options = onnxruntime.SessionOptions()
+        # Photos side by side, one thread each, keep the cores busier than one photo on all of them.
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        store = Path(root or STORE).expanduser()
+        folder = store / "models" / pack
+        try:
+            analysis = FaceAnalysis(
+                # By its path: a folder of that name where the program was started would come before the store.
+                name=str(folder) if folder.is_dir() else pack,
+                root=str(store),
+                allowed_modules=["detection", "recognition"],
+                providers=None if providers is None else list(providers),
+                sess_options=options,
+            )
+        except AssertionError as error:  # InsightFace's word for it
+            raise CheckpointError(f"{folder}: there is no face detector, such as SCRFD, in it") from error
+        except Exception as error:  # onnxruntime's errors have no name in common
+            raise CheckpointError(f"{folder}: its models cannot be read: {error}") from error
+        if "recognition" not in analysis.models:
+            raise CheckpointError(f"{folder}: there is no face recogniser, such as ArcFace, in it")
+        if not analysis.det_model.use_kps:
+            raise CheckpointError(f"{folder}: its face detector gives boxes only, not where eyes, nose and mouth are")
+        width = [None, *analysis.models["recognition"].output_shape][-1]
+        if isinstance(width, int) and width != DIMENSIONS:
+            raise CheckpointError(f"{folder}: its face recogniser gives {width} numbers a face, not {DIMENSIONS}")
+        analysis.prepare(ctx_id=0, det_thresh=CONFIDENCE, det_size=(DETECTION_SIZES[0], DETECTION_SIZES[0]))
+        self.detector = analysis.det_model
+        self.recogniser = analysis.models["recognition"]
+        self.threads = ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_AT_ONCE), "faces")
+
+    def portraits(
+        self,
+        photos: Sequence[Photo],
+        *,
+        field: str = "image_archive_url",
+        limit: int | None = None,
+        log: Log = lambda line: None,
+        check: Callable[[], None] = lambda: None,
+    ) -> list[Portrait]:
+        """The archive's person, once for every photo that shows them, in the photos' order.
+
+        Args:
+            photos: The archive's photos.
+            field: The input field that an error is about.
+            limit: How many portraits there is room for; the best and most different ones stay.
+            log: Told about every photo that is left out.
+            check: Called before each photo is looked at; what it raises ends the search.
+
+        Raises:
+            FaceDetectionError: There is no face in any photo.
+        """
+        found = self.find([photo.image for photo in photos], check)
+        faces = [face for of_photo in found for face in of_photo]
+        if not faces:
+            raise no_face([photo.name for photo in photos], field)
+        faces = [face for face in faces if face.side >= RECOGNISABLE] or faces
+        embeddings = np.stack(list(self.threads.map(self.embedding, faces)))
+        directions = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+
+        kept = person(faces, directions)
+        looked_at = {face.photo for face in faces}
+        with_person = {faces[index].photo for index in kept}
+        for photo, of_photo in enumerate(found):
+            if not of_photo:
+                log(f"{photos[photo].name}: left out, no face was found")
+            elif photo not in looked_at:
+                log(f"{photos[photo].name}: left out, the faces in it are too small to tell whose they are")
+            elif photo not in with_person:
+                log(f"{photos[photo].name}: left out, the person of the other photos is not in it")
+
+        largest_first = sorted(kept, key=lambda index: faces[index].side, reverse=True)
+        distinct = sorted(without_copies(largest_first, directions))
+        for index in kept:
+            if index not in distinct:
+                log(f"{photos[faces[index].photo].name}: left out, the same picture is there already")
+
+        chosen = distinct if limit is None else best_and_most_different(distinct, faces, directions, limit)
+        for index in distinct:
+            if index not in chosen:
+                log(f"{photos[faces[index].photo].name}: left out, the prompt has no room for more photos")
+        return [
+            Portrait(
+                photo=faces[index].photo,
+                name=photos[faces[index].photo].name,
+                image=portrait(faces[index], found[faces[index].photo]),
+                embedding=embeddings[index],
+            )
+            for index in chosen
+        ]
+
+    def find(self, images: Sequence[Image.Image], check: Callable[[], None] = lambda: None) -> list[list[Face]]:
+        """Each photo's faces; very small ones are looked for, in every photo, where the archive has no others.
+
+        Beside others they would say nothing about whose they are, and an ID encoder sees nothing in them.
+        """
+
+        def everywhere(look: Callable[[int, Image.Image], list[Face]]) -> list[list[Face]]:
+            def checked(photo: int, image: Image.Image) -> list[Face]:
+                check()
+                return look(photo, image)
+
+            return list(self.threads.map(checked, range(len(images)), images))
+
+        found = everywhere(self.faces)
+        return found if any(found) else everywhere(self.small_faces)
+
+    def faces(self, photo: int, image: Image.Image) -> list[Face]:
+        """A photo's largest faces, in the photo turned so that they are upright."""
+        for size in DETECTION_SIZES:
+            as_sent = self.detect(photo, image, size)
+            if confidence(as_sent) >= SURE:
+                return as_sent
+            turned = max((self.detect(photo, image.transpose(turn), size) for turn in TURNS), key=confidence)
+            if confidence(turned) >= SURE:
+                return turned
+            if as_sent:
+                return as_sent
+        return []
+
+    def small_faces(self, photo: int, image: Image.Image) -> list[Face]:
+        """Faces too small for the whole photo at the detector's size: in its quarters and its middle."""
+        faces: list[Face] = []
+        width, height = max(1, image.width // 2), max(1, image.height // 2)
+        for x, y in ((0, 0), (width, 0), (0, height), (width, height), (width // 2, height // 2)):
+            quarter = image.crop((x, y, x + width, y + height))
+            for face in self.detect(photo, quarter, DETECTION_SIZES[0]):
+                left, top, right, bottom = face.box
+                whole = Face(
+                    photo,
+                    image,
+                    (left + x, top + y, right + x, bottom + y),
+                    face.points + np.array([x, y], np.float32),
+                    face.score,
+                )
+                if not any(inside(whole.centre, other.box) for other in faces):
+                    faces.append(whole)
+        return largest(faces)
+
+    def detect(self, photo: int, image: Image.Image, size: int) -> list[Face]:
+        """The upright faces of an image shown ``size`` pixels wide or high, the largest first."""
+        scale = size / max(image.size)
+        shown = image.resize(
+            (max(1, round(image.width * scale)), max(1, round(image.height * scale))),
+            Image.Resampling.BILINEAR,
+            reducing_gap=2.0,
+        )
+        # Some detectors take one size only; a smaller image then lies in a corner of the black input.
+        frame = self.detector.static_input_size or (size, size)
+        canvas = np.zeros((frame[1], frame[0], 3), np.uint8)
+        canvas[: shown.height, : shown.width] = np.asarray(shown)[:, :, ::-1]  # InsightFace takes BGR
+        boxes, points = self.detector.detect(canvas, input_size=frame)
+        faces = (
+            Face(photo, image, as_box(box[:4] / scale), five / scale, float(box[4]))
+            for box, five in zip(boxes, points, strict=True)
+        )
+        return largest(face for face in faces if face.upright)
+
+    def embedding(self, face: Face) -> Floats:
+        """(512,) float32: the recogniser's embedding, not normalised."""
+        size = self.recogniser.input_size[0]
+        return np.asarray(self.recogniser.get_feat(aligned(face, size)), np.float32).ravel()
+
+
+def largest(faces: Iterable[Face]) -> list[Face]:
+    return sorted(faces, key=lambda face: face.share, reverse=True)[:FACES_PER_PHOTO]
+
+
+def as_box(edges: Floats) -> Box:
+    left, top, right, bottom = (float(edge) for edge in edges)
+    return left, top, right, bottom
+
+
+def confidence(faces: Sequence[Face]) -> float:
+    """Of the surest face; nothing found is no confidence."""
+    return max((face.score for face in faces), default=0.0)
+
+
+def no_face(names: Sequence[str], field: str) -> FaceDetectionError:
+    named = ", ".join(name[-64:] for name in names[:NAMED])
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return FaceDetectionError(
+        field,
+        f"No face was found in {named}{more}. Send photos in which the person's face is large, sharp and well lit.",
+    )

@@ -1,0 +1,1 @@
+"""What comes out: the safety check and the encoding."""

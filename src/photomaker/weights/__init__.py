@@ -1,0 +1,1 @@
+"""From published checkpoints to networks on the device."""

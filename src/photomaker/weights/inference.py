@@ -1,0 +1,131 @@
+"""How the networks run: attention, memory layout, fused projections, compilation, and a first run of every shape.
+
+Compiled code is made once for each shape. Of a deployment's shapes only the batch varies (images, doubled under
+guidance: 1, 2, 3, 4, 6 or 8), so the batch is compiled as a variable and 1 alone, which compilers treat as special:
+two versions instead of six, at the same kernels otherwise. Everything else that a compiler would tell apart
+(strides of latents after one scheduler or another, text-to-image or image-to-image) is made equal before the call.
+"""
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any, cast
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from photomaker.deployment import Deployment, InferenceSettings
+from photomaker.method.id_encoder import IDEncoder
+from photomaker.method.pipeline import PhotoMakerPipeline
+
+LARGEST_BATCH = 8  # four images under guidance
+VARIANTS = 64  # of one function; beyond the compiler's own limit requests would fail
+WARM_UPS = ((1, 5.0), (2, 5.0), (3, 5.0), (4, 5.0), (1, 0.0), (3, 0.0))  # (images, guidance): batches 2 4 6 8 1 3
+WARM_UP_STEPS = 2
+WARM_UP_PROMPT = "photo of a man img"
+
+Log = Callable[[str], None]
+
+
+def accelerate(pipe: PhotoMakerPipeline, settings: InferenceSettings, *, backend: str = "inductor") -> None:
+    """Apply a deployment's switches to a pipeline; to networks that it shares with another only once.
+
+    Args:
+        pipe: The pipeline; its networks change in place.
+        settings: The switches.
+        backend: The compiler: torch.compile's name for it.
+    """
+    unet, vae = pipe.text2img.unet, pipe.text2img.vae
+    prefer_attention(settings.attention)
+    if settings.channels_last:
+        for network in (unet, vae):
+            network.to(memory_format=torch.channels_last)
+    if settings.fuse_projections:
+        for network in (unet, vae):
+            if not any(getattr(module, "fused_projections", False) for module in network.modules()):
+                network.fuse_qkv_projections()
+    layout = torch.channels_last if settings.channels_last else torch.contiguous_format
+    options: dict[str, Any] = {"backend": backend}
+    if backend == "inductor":
+        options["mode"] = settings.compile_mode
+    if settings.compile == "whole":
+        compiled(unet, layout, options)
+    elif settings.compile == "regional":
+        for module in unet.modules():
+            if type(module).__name__ in unet._repeated_blocks:
+                compiled(module, layout, options)
+    if settings.compile_vae:
+        compiled(vae.decoder, layout, options)
+
+
+def prefer_attention(name: str) -> None:
+    """Which of PyTorch's attention kernels may run; for the whole process, as PyTorch has it.
+
+    The memory-efficient one stays: the VAE's heads are too wide for the others.
+    """
+    kernels = torch.backends.cuda
+    kernels.enable_flash_sdp(name in ("sdpa", "flash"))
+    kernels.enable_cudnn_sdp(name in ("sdpa", "cudnn"))
+    kernels.enable_mem_efficient_sdp(name != "math")
+    kernels.enable_math_sdp(True)
+
+
+def compiled(module: nn.Module, layout: torch.memory_format, options: dict[str, Any]) -> None:
+    """Compile a module's forward in one piece, its inputs settled before every call."""
+    if "forward" in vars(module):
+        return
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, VARIANTS)
+
+    def settle(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return tuple(settled(value, layout) for value in args), {k: settled(v, layout) for k, v in kwargs.items()}
+
+    module.register_forward_pre_hook(settle, with_kwargs=True)  # outside of what is compiled
+    vars(module)["forward"] = torch.compile(module.forward, fullgraph=True, dynamic=False, **options)
+
+
+def settled(value: Any, layout: torch.memory_format) -> Any:
+    """An input in the one layout that was compiled for, its batch marked as variable."""
+    if isinstance(value, dict):
+        return {key: settled(item, layout) for key, item in value.items()}
+    if not isinstance(value, Tensor):
+        return value
+    if value.dim() == 0:
+        return value.float()  # the timestep, an integer in some schedulers; the network makes it a float as well
+    wanted = layout if value.dim() == 4 else torch.contiguous_format
+    strides = torch.empty(value.shape, device="meta", memory_format=wanted).stride()
+    if value.stride() != strides:  # is_contiguous() would leave those of a batch of one open
+        value = torch.empty_strided(value.shape, strides, dtype=value.dtype, device=value.device).copy_(value)
+    if value.shape[0] > 1:
+        torch._dynamo.mark_dynamic(value, 0, min=2, max=LARGEST_BATCH)
+    return value
+
+
+def warm_up(pipe: PhotoMakerPipeline, deployment: Deployment, log: Log) -> None:
+    """Run every shape that the deployment serves once, so that no request waits for a compiler or a kernel search.
+
+    On a CPU without compilation there is nothing to warm.
+    """
+    settings = deployment.inference
+    device = pipe.text2img.unet.device
+    if device.type == "cpu" and settings.compile == "off" and not settings.compile_vae:
+        return
+    size = {"height": deployment.height, "width": deployment.width}
+    photo = Image.new("RGB", (deployment.width, deployment.height), "gray")
+    faces = torch.zeros(1, face_width(pipe.id_encoder)) if pipe.id_encoder.wants_faces else None
+    started = perf_counter()
+    for images, guidance in WARM_UPS:
+        run = {
+            "num_inference_steps": WARM_UP_STEPS,
+            "guidance_scale": guidance,
+            "num_images": images,
+            "face_embeddings": faces,
+            **size,
+        }
+        pipe(WARM_UP_PROMPT, [photo], output_type="latent", **cast(Any, run))
+    pipe(WARM_UP_PROMPT, [photo], **cast(Any, run | {"num_images": 1, "initial_image": photo}))
+    log(f"warmed up in {perf_counter() - started:.1f} s")
+
+
+def face_width(encoder: IDEncoder) -> int:
+    """Of a version 2 encoder: how wide the face embeddings are that it wants."""
+    return int(cast(Any, encoder).qformer_perceiver.token_proj[0].in_features)

@@ -1,0 +1,201 @@
+"""The switches of inference: none changes a picture, compiled code serves every request, and faults leave nothing."""
+
+import gc
+import traceback
+import weakref
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch._dynamo.utils import counters
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from photomaker import PhotoMakerPipeline
+from photomaker.deployment import Deployment, InferenceSettings
+from photomaker.weights.checkpoints import make_scheduler
+from photomaker.weights.inference import accelerate, prefer_attention, warm_up
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+PROMPT = "portrait photo of a man img, film grain"
+PHOTOS = [Image.open(path).convert("RGB") for path in sorted((GOLDEN / "photos").iterdir())]
+SIZE = {"height": 64, "width": 64}
+EVERYTHING: dict[str, Any] = {"channels_last": True, "fuse_projections": True, "compile_vae": True}
+
+
+def load(adapter: str = "photomaker-v1.bin") -> PhotoMakerPipeline:
+    return PhotoMakerPipeline.from_pretrained(GOLDEN / "base", GOLDEN / adapter)
+
+
+def made(pipe: PhotoMakerPipeline, photos: int = 1, **options: Any) -> torch.Tensor:
+    """Latents of a request with its own seeds."""
+    images = options.setdefault("num_images", 1)
+    options = {"num_inference_steps": 4, "start_merge_step": 1, **SIZE} | options
+    seeds = [torch.Generator().manual_seed(seed) for seed in range(images)]
+    latents = pipe(PROMPT, PHOTOS[:photos], generator=seeds, output_type="latent", **options)
+    assert isinstance(latents, torch.Tensor)
+    return latents
+
+
+def deployment(settings: InferenceSettings) -> Deployment:
+    pipelines = {"photomaker": {"base": str(GOLDEN / "base"), "adapter": str(GOLDEN / "photomaker-v1.bin")}}
+    return Deployment.model_validate({"device": "cpu", "pipelines": pipelines, "inference": settings, **SIZE})
+
+
+@pytest.fixture(scope="module")
+def plain() -> torch.Tensor:
+    return made(load(), num_images=2)
+
+
+@pytest.fixture
+def _compiler() -> Iterator[None]:
+    torch._dynamo.reset()
+    counters.clear()
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.mark.usefixtures("_compiler")
+class TestCompiled:
+    @pytest.mark.parametrize("extent", ["regional", pytest.param("whole", marks=pytest.mark.slow)])
+    def test_no_request_compiles_anything(self, extent: str, plain: torch.Tensor) -> None:
+        settings = InferenceSettings(compile=extent, **EVERYTHING)  # type: ignore[arg-type]
+        pipe = load()
+        accelerate(pipe, settings, backend="eager")
+        lines: list[str] = []
+        warm_up(pipe, deployment(settings), lines.append)
+        assert [line.split(" in ")[0] for line in lines] == ["warmed up"]
+        graphs = counters["stats"]["unique_graphs"]
+        assert graphs == 3  # the UNet, or its repeated block, for a batch of one and for any other; the VAE's decoder
+
+        torch.testing.assert_close(made(pipe, num_images=2), plain, atol=1e-3, rtol=0)
+        for images in (1, 2, 3, 4):
+            for guidance in (0.5, 5.0):
+                made(pipe, num_images=images, guidance_scale=guidance, photos=images, num_inference_steps=2 + images)
+                made(pipe, num_images=images, guidance_scale=guidance, initial_image=PHOTOS[0])
+        pipe(PROMPT, PHOTOS, num_images=2, num_inference_steps=2, **SIZE)
+        with ThreadPoolExecutor(1) as worker:  # as the app calls it
+            worker.submit(made, pipe, num_images=2).result()
+        for scheduler in ("ddim", "euler-a"):
+            other = make_scheduler(scheduler, dict(pipe.text2img.scheduler.config))
+            pipe.text2img.scheduler = pipe.img2img.scheduler = other
+            made(pipe, num_images=2)
+        second = load("photomaker-v2.bin")
+        accelerate(second, settings, backend="eager")
+        made(second, num_images=3, face_embeddings=torch.zeros(1, 512))
+        assert counters["stats"]["unique_graphs"] == graphs
+        assert not counters["graph_break"]
+
+    @pytest.mark.slow
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the compiler's own code
+    def test_compiled_code_makes_the_same_pictures(self, plain: torch.Tensor) -> None:
+        pipe = load()
+        accelerate(pipe, InferenceSettings(compile="regional", **EVERYTHING))
+        torch.testing.assert_close(made(pipe, num_images=2), plain, atol=1e-2, rtol=0)
+        picture = pipe(PROMPT, PHOTOS[:1], num_inference_steps=2, **SIZE)[0]
+        assert isinstance(picture, Image.Image)
+
+    def test_a_shared_network_is_accelerated_once(self, plain: torch.Tensor) -> None:
+        pipe = load()
+        twin = PhotoMakerPipeline(pipe.text2img, pipe.id_encoder)
+        settings = InferenceSettings(compile="regional", **EVERYTHING)
+        accelerate(pipe, settings, backend="eager")
+        blocks = [module for module in pipe.text2img.unet.modules() if "forward" in vars(module)]
+        forwards = [vars(block)["forward"] for block in blocks]
+        hooks = [len(block._forward_pre_hooks) for block in blocks]
+        accelerate(twin, settings, backend="eager")
+        assert [vars(block)["forward"] for block in blocks] == forwards
+        assert [len(block._forward_pre_hooks) for block in blocks] == hooks == [1] * len(blocks)
+        torch.testing.assert_close(made(twin, num_images=2), plain, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("switch", ["channels_last", "fuse_projections"])
+def test_a_switch_changes_no_picture(switch: str, plain: torch.Tensor) -> None:
+    pipe = load()
+    accelerate(pipe, InferenceSettings.model_validate({switch: True}))
+    torch.testing.assert_close(made(pipe, num_images=2), plain, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("kernel", ["flash", "cudnn", "math"])
+def test_attention_kernels_agree(kernel: str, plain: torch.Tensor) -> None:
+    pipe = load()
+    try:
+        accelerate(pipe, InferenceSettings.model_validate({"attention": kernel}))
+        torch.testing.assert_close(made(pipe, num_images=2), plain, atol=1e-3, rtol=0)
+    finally:
+        prefer_attention("sdpa")
+
+
+def test_a_cpu_without_compilation_is_not_warmed_up() -> None:
+    lines: list[str] = []
+    warm_up(load(), deployment(InferenceSettings()), lines.append)
+    assert not lines
+
+
+class Syncs(TorchDispatchMode):
+    """Notes operations whose result the CPU waits for on a GPU, while it is told to.
+
+    Schedulers look at their noise levels, which they keep on the CPU.
+    """
+
+    WAITING = ("aten._local_scalar_dense", "aten.nonzero", "aten.is_nonzero", "aten.equal", "aten.masked_select")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noting = False
+        self.noted: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if self.noting and str(func).startswith(self.WAITING):
+            callers = traceback.extract_stack()
+            if not any("diffusers/schedulers" in caller.filename for caller in callers):
+                self.noted.append(f"{func} in {callers[-2]}")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("initial", [None, PHOTOS[0]], ids=["text-to-image", "image-to-image"])
+def test_the_loop_never_waits_for_the_device(initial: Image.Image | None) -> None:
+    pipe = load()
+    with Syncs() as syncs:
+
+        def on_step(done: int, steps: int) -> None:
+            syncs.noting = done < steps
+
+        made(pipe, num_inference_steps=8, start_merge_step=6, on_step=on_step, initial_image=initial)
+    assert syncs.noted == []
+
+
+def test_pictures_are_decoded_one_by_one() -> None:
+    pipe = load()
+    batches: list[int] = []
+    pipe.text2img.vae.decoder.register_forward_pre_hook(lambda _, args: batches.append(args[0].shape[0]))
+    pipe(PROMPT, PHOTOS[:1], num_inference_steps=1, num_images=4, **SIZE)
+    assert batches == [1] * 4
+
+
+class TestOutOfMemory:
+    def test_in_a_step(self, plain: torch.Tensor) -> None:
+        self.fails(lambda pipe: pipe.text2img.unet.conv_out, plain)
+
+    def test_in_the_decoder(self, plain: torch.Tensor) -> None:
+        self.fails(lambda pipe: pipe.text2img.vae.decoder, plain)
+
+    def fails(self, network: Any, plain: torch.Tensor) -> None:
+        """The device refuses memory inside a network: the error rises, nothing stays, the next request is right."""
+        pipe = load()
+        seen: list[weakref.ref[torch.Tensor]] = []
+
+        def refuse(_: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+            seen.append(weakref.ref(args[0]))
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+        hook = network(pipe).register_forward_pre_hook(refuse)
+        with pytest.raises(torch.OutOfMemoryError):
+            pipe(PROMPT, PHOTOS[:1], num_inference_steps=2, **SIZE)
+        hook.remove()
+        gc.collect()
+        assert [reference() for reference in seen] == [None]
+        torch.testing.assert_close(made(pipe, num_images=2), plain, atol=1e-4, rtol=0)
