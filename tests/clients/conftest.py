@@ -1,5 +1,3 @@
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,9 +6,8 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "localfal"))
 
+from packages import install
 from serving import Served
-
-HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="session")
@@ -24,10 +21,4 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 @pytest.fixture(scope="session")
 def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the packages of package-lock.json installed, where a test's modules can be put."""
-    folder = tmp_path_factory.mktemp("node")
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(HERE / name, folder)
-    subprocess.run(
-        ["npm", "ci", "--no-audit", "--no-fund", "--prefer-offline"], cwd=folder, check=True, capture_output=True
-    )
-    return folder
+    return install(tmp_path_factory.mktemp("node"))

@@ -45,11 +45,10 @@ def runs(journal: Path) -> list[tuple[float, str]]:
 class Served:
     """A platform in a process of its own."""
 
-    def __init__(self, state: Path, *options: str, reader: Sequence[str] = ()) -> None:
-        reference = f"{ECHO_APP}::Echo"
+    def __init__(self, state: Path, *options: str, app: str = f"{ECHO_APP}::Echo", reader: Sequence[str] = ()) -> None:
         self.state = state
         self._reader = reader
-        self._command = [*LOCALFAL, "serve", reference, "--as", APP_ID, "--state", str(state), *options]
+        self._command = [*LOCALFAL, "serve", app, "--as", APP_ID, "--state", str(state), *options]
         self.start()
 
     def start(self) -> None:
