@@ -1,14 +1,14 @@
-# make demo    pictures of an example person, through the local platform, without account, GPU or download
-# make test    every test; sets up what they need
-# make serve   the endpoint on this machine, for your own client code
-# make deploy  to fal
+# `make help` lists the commands; each sets up what it needs.
 PYTHON ?= python3
 BIN := .venv/bin
 NANO := src/photomaker/nano/fal.toml
 
-.PHONY: setup demo test serve deploy bench lint nano
+.PHONY: help setup demo test serve deploy lint nano
 
-setup: .venv/installed
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name does; do printf 'make %-12s %s\n' "$$name" "$$does"; done
+
+setup: .venv/installed ## .venv with everything the other commands need
 
 .venv/installed: pyproject.toml
 	@echo "Setting up .venv: about a gigabyte to install, a minute or a few"
@@ -19,24 +19,24 @@ setup: .venv/installed
 		opencv-python-headless==$$(sed -n 's/.*"opencv-python==\(.*\)".*/\1/p' pyproject.toml)
 	@touch $@
 
-demo: setup
+demo: setup ## pictures of an example person, through the local platform: no account, GPU or download
 	$(BIN)/photomaker demo
 
-test: setup
+test: setup ## every test
 	@command -v npm >/dev/null || { echo "The tests of the JavaScript client need Node.js with npm."; exit 1; }
 	$(BIN)/python -m pytest
 
-serve: setup
+serve: setup ## the endpoint on this machine, for your own client code
 	PHOTOMAKER_DEPLOYMENT=$${PHOTOMAKER_DEPLOYMENT:-$(NANO)} \
 		$(BIN)/localfal serve photomaker_app.py::PhotoMaker --as fal-ai/photomaker
 
-deploy: setup
+deploy: setup ## to fal; needs FAL_KEY
 	$(BIN)/fal deploy photomaker_app.py::PhotoMaker --reset-scale
 
-lint: setup
+lint: setup ## ruff and mypy
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-nano: setup
+nano: setup ## train the small checkpoint from nothing (hours)
 	$(BIN)/python -m training all
