@@ -1,6 +1,8 @@
 # `make help` lists the commands; each sets up what it needs.
 PYTHON ?= python3
 BIN := .venv/bin
+# Several test files at once; what one file sets up stays with it.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 NANO := src/photomaker/nano/fal.toml
 
 .PHONY: help setup demo test serve deploy lint nano
@@ -24,7 +26,7 @@ demo: setup ## pictures of an example person, through the local platform: no acc
 
 test: setup ## every test
 	@command -v npm >/dev/null || { echo "The tests of the JavaScript client need Node.js with npm."; exit 1; }
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 serve: setup ## the endpoint on this machine, for your own client code
 	PHOTOMAKER_DEPLOYMENT=$${PHOTOMAKER_DEPLOYMENT:-$(NANO)} \

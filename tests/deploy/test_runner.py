@@ -122,7 +122,9 @@ def test_a_second_deploy_runs_the_edited_project(
     running_cloud: Cloud, project: Project, runner: Runner, client: httpx.Client, archive_url: str
 ) -> None:
     """Edits of installed code and of code that travels by value; the checkpoint that the package carries."""
-    project.edit("src/photomaker/prompts.py", "The prompt has no trigger word", "The edited prompt has no trigger word")
+    project.edit(
+        "src/photomaker/method/prompts.py", "The prompt has no trigger word", "The edited prompt has no trigger word"
+    )
     project.edit("src/photomaker/schema.py", "Optional initial image for img2img", "An edited description")
     deployment = project.folder / "src" / "photomaker" / "nano" / "fal.toml"
     edited = deployed(running_cloud, project, deployment)
