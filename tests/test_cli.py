@@ -57,6 +57,7 @@ def test_photos_in_every_form_make_the_same_pictures(form: str, tmp_path: Path) 
     assert "--seed 5" in output
 
 
+@pytest.mark.slow
 def test_without_a_deployment_the_package_s_own_checkpoint_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ def test_the_example_is_the_documentations() -> None:
     assert SNIPPET.count(DOCUMENTED_ARCHIVE) == 1
 
 
+@pytest.mark.slow
 def test_it_makes_pictures_and_shows_them_beside_the_photos(tmp_path: Path) -> None:
     command = [Path(sys.executable).with_name("photomaker"), "demo", "--output", tmp_path]
     ran = subprocess.run(

@@ -173,6 +173,7 @@ def test_the_safetensors_form_and_the_newer_lora_keys(version: str, tmp_path: Pa
     torch.testing.assert_close(old, new, atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_a_further_lora_counts_by_its_weight(tmp_path: Path, photos: list[Image.Image]) -> None:
     lora = {key: value.contiguous() * 0.1 for key, value in published("v2")["lora_weights"].items()}
     save_file(lora, tmp_path / "lora.safetensors")

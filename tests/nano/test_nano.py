@@ -83,6 +83,7 @@ def cheeks(image: Image.Image) -> float:
     return float(np.asarray(image.convert("L"), dtype=float)[46:60, 34:62].mean())
 
 
+@pytest.mark.slow
 def test_styles_change_the_look_and_keep_the_person(nano):
     """Somebody pale and somebody dark stay so beside each other, whatever the style; most styles show at a glance."""
     people = person(PALE), person(DARK)
@@ -101,6 +102,7 @@ def test_styles_change_the_look_and_keep_the_person(nano):
     assert len(visible) >= 5, visible
 
 
+@pytest.mark.slow
 def test_the_two_pipelines_that_its_deployment_serves(tmp_path):
     """photomaker-style shows at a glance, and keeps the person."""
     deployment = Deployment.read(package_folder() / "nano" / "fal.toml").model_copy(update={"cache_dir": str(tmp_path)})
@@ -111,6 +113,7 @@ def test_the_two_pipelines_that_its_deployment_serves(tmp_path):
     assert cheeks(painted[0]) > cheeks(painted[1]) + 20
 
 
+@pytest.mark.slow
 def test_pictures_look_like_the_person(nano):
     """Eight people in two scenes each: well above what the text alone gives."""
     chosen = [case for case in cases(8) if case.scene in SCENES[:2]]

@@ -73,6 +73,7 @@ def test_the_person_is_whoever_is_in_most_photos(finder: FaceFinder) -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_order_and_sizes_do_not_change_who_is_chosen(finder: FaceFinder, seed: int) -> None:
     order = random.Random(seed)
@@ -96,6 +97,7 @@ def test_the_person_is_found_beside_others_who_are_larger(finder: FaceFinder) ->
     assert portraits[2].image.width < beside.width / 3
 
 
+@pytest.mark.slow
 def test_of_two_people_in_as_many_photos_the_larger_faces_win(finder: FaceFinder) -> None:
     small = {f"{name}-small": Image.new("RGB", (1200, 1500), "gray") for name in ("macron", "macron2")}
     for name, canvas in small.items():
@@ -162,6 +164,7 @@ def test_a_limit_keeps_good_photos_that_differ(finder: FaceFinder) -> None:
     assert best != "blurred"
 
 
+@pytest.mark.slow
 def test_thirty_photos(finder: FaceFinder) -> None:
     """All made from four: some stay different enough to be pictures of their own."""
     sent = [Photo(f"{index:02}.jpg", photo(A[index % 4]).rotate(index)) for index in range(30)]
@@ -172,6 +175,7 @@ def test_thirty_photos(finder: FaceFinder) -> None:
     assert names(portraits) == sorted(names(portraits))
 
 
+@pytest.mark.slow
 def test_the_search_ends_when_the_request_does(finder: FaceFinder) -> None:
     asked = 0
 
@@ -187,6 +191,7 @@ def test_the_search_ends_when_the_request_does(finder: FaceFinder) -> None:
     assert finder.find([photo("rocket")]) == before == [[]]
 
 
+@pytest.mark.slow
 def test_no_face_anywhere_names_the_files_looked_at(finder: FaceFinder) -> None:
     with pytest.raises(FaceDetectionError) as caught:
         finder.portraits(photos("rocket", "chelsea", "coffee"), field="image_archive_url")

@@ -44,6 +44,7 @@ def pictures(service: Service, files: dict[str, bytes], lines: list[str]) -> lis
 LANDSCAPE = jpeg(Image.linear_gradient("L").convert("RGB").resize((800, 600)))
 
 
+@pytest.mark.slow
 def test_photos_without_the_person_are_left_out_and_named(service: Service) -> None:
     me, me_again = jpeg(photo("obama")), jpeg(photo("obama2"))
     lines: list[str] = []
@@ -76,6 +77,7 @@ def test_version_1_with_whole_photos_takes_all_of_them_beside_version_2_too() ->
     assert not any("left out" in line for line in lines)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("faces", ["off", "crop"])
 def test_version_2_gets_every_picture_with_its_own_embedding(faces: str, finder: FaceFinder) -> None:
     """The photo itself, or the portrait cut out of it, and the embedding of the face in it, in the same place."""
