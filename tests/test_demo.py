@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from photomaker.demo import DOCUMENTED_ARCHIVE, SNIPPET

@@ -409,17 +409,17 @@ def test_an_unknown_host_and_a_slow_name_server(monkeypatch):
     with pytest.raises(FileDownloadError, match=r"nowhere\.example cannot be found"):
         get("http://nowhere.example/", resolve=unknown)
 
-    release = threading.Event()
+    release, resolved = threading.Event(), threading.Event()
 
     def slow(*args: object, **options: object) -> list[tuple[object, ...]]:
-        release.wait(20)
+        release.wait(60)
+        resolved.set()
         return []
 
     monkeypatch.setattr(connections, "CONNECT_SECONDS", 0.2)
-    start = time.monotonic()
     with pytest.raises(FileDownloadError, match="cannot be found"):
         get("http://slow.example/", resolve=slow)
-    assert time.monotonic() - start < 15
+    assert not resolved.is_set()
     release.set()
 
 
@@ -478,11 +478,9 @@ def test_a_file_that_breaks_off(server):
     ids=["body", "headers", "silence"],
 )
 def test_a_slow_server_meets_the_deadline(server, answer):
-    server.answers["/slow"] = answer
-    start = time.monotonic()
+    server.answers["/slow"] = answer  # which ends by itself, in time enough for a client without a deadline
     with pytest.raises(FileDownloadError, match="too long"):
         get(server.url("/slow"), total_seconds=0.8)
-    assert time.monotonic() - start < 15
 
 
 def test_a_silent_server_is_given_up(server, monkeypatch):
@@ -494,11 +492,20 @@ def test_a_silent_server_is_given_up(server, monkeypatch):
 
 
 def test_cancellation_interrupts_a_silent_download(server):
-    server.answers["/silent"] = drip(b"", b"HTTP/1.1 200 OK\r\n\r\nabc")
-    start = time.monotonic()
+    release, over = threading.Event(), threading.Event()
+
+    def silent(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\n\r\nabc")
+        release.wait(60)
+        over.set()
+        handler.close_connection = True
+
+    server.answers["/silent"] = silent
+    asked = iter(range(10**9))
     with pytest.raises(Cancelled):
-        get(server.url("/silent"), cancelled=lambda: time.monotonic() > start + 0.3)
-    assert time.monotonic() - start < 15
+        get(server.url("/silent"), cancelled=lambda: next(asked) > 2)
+    assert not over.is_set()
+    release.set()
 
 
 # TLS
