@@ -128,7 +128,7 @@ def once_a_request() -> dict[str, Step]:
     from transformers import AutoTokenizer
 
     from photomaker import PhotoMakerPipeline
-    from photomaker.method.prompts import tokenize
+    from photomaker.method.prompts import read_prompt
     from photomaker.photos.archive import read_photos
     from photomaker.weights.prepared import hush
 
@@ -148,7 +148,7 @@ def once_a_request() -> dict[str, Step]:
         steps["find and crop faces (small models)"] = timed(lambda: finder.portraits(photos), *sessions)
         images = [found.image for found in finder.portraits(photos)]
     steps["CLIP preprocessing"] = timed(lambda: encoder.preprocess(images))
-    steps["prompt"] = timed(lambda: [tokenize(prompt, tokenizer, photos=8) for _ in range(2)])
+    steps["prompt"] = timed(lambda: [read_prompt(prompt, tokenizer).tokens(8) for _ in range(2)])
     return steps
 
 

@@ -18,9 +18,9 @@ from PIL import Image
 from photomaker.deployment import Deployment
 from photomaker.errors import Cancelled, ContentPolicyError, FeatureNotSupportedError, PromptError
 from photomaker.identities import Identities, Identity
-from photomaker.method.conditioning import start_merge_step
+from photomaker.method.conditioning import Prompts, start_merge_step
 from photomaker.method.pipeline import PhotoMakerPipeline
-from photomaker.method.prompts import check_room, check_text, photo_room
+from photomaker.method.prompts import check_room, check_text
 from photomaker.method.styles import DEFAULT_STYLE, NO_STYLE, styled
 from photomaker.photos.archive import MAX_PHOTO_BYTES, read_photos
 from photomaker.photos.download import MAX_ARCHIVE_BYTES, fetch
@@ -105,7 +105,7 @@ class Service:
             Cancelled: The caller took the request back.
         """
         pipe = self.pipeline(request.base_pipeline)
-        prompt, negative_prompt, room = self.prompts(request, pipe)
+        prompts, negative_prompt = self.prompts(request, pipe)
         archive = self.archive(request, listener)
         initial_image = self.initial_image(request, listener)
 
@@ -115,8 +115,8 @@ class Service:
 
         returned = 0
         with self.device_for(listener):
-            identity = self.identity(pipe, archive, room, listener)
-            conditioning = pipe.condition(prompt, negative_prompt, identity.tokens)
+            identity = self.identity(pipe, archive, prompts[1].room, listener)
+            conditioning = pipe.condition(prompts, negative_prompt, identity.tokens)
             if conditioning.dropped:
                 listener.log(f"the prompt is too long; dropped: {conditioning.dropped}")
             listener.check()
@@ -154,15 +154,16 @@ class Service:
             )
         return self.pipelines[name]
 
-    def prompts(self, request: Request, pipe: PhotoMakerPipeline) -> tuple[str, str, int]:
-        """The styled prompts, and how many photos the prompt has room for; all checked before any download."""
+    def prompts(self, request: Request, pipe: PhotoMakerPipeline) -> tuple[Prompts, str]:
+        """The styled prompt, read, and the styled negative prompt; all checked before any download."""
         check_text("prompt", request.prompt)
         check_text("negative_prompt", request.negative_prompt)
-        tokenizer, tokens = pipe.text2img.tokenizer_2, pipe.id_encoder.tokens_per_photo
-        photo_room(request.prompt, tokenizer, tokens)  # the trigger word is the user's, not the style's
+        own = pipe.read(request.prompt)  # the trigger word is the user's, not the style's
         prompt, negative_prompt = styled(request.style, request.prompt, request.negative_prompt)
+        if prompt == request.prompt:
+            return own, negative_prompt
         try:
-            return prompt, negative_prompt, photo_room(prompt, tokenizer, tokens)
+            return pipe.read(prompt), negative_prompt
         except PromptError as error:
             hint = f'{error.message} Or take the style "{NO_STYLE}": "{request.style}" puts words of its own before it.'
             raise PromptError("prompt", hint, input=request.prompt) from None

@@ -68,5 +68,5 @@ def test_latents(case: dict[str, Any], pipelines: dict[str, PhotoMakerPipeline])
 def test_id_prompt_embeds(case: dict[str, Any], pipelines: dict[str, PhotoMakerPipeline]) -> None:
     pipe = pipelines[case["adapter"]]
     identity = pipe.identify(photos(case["photos"]), faces(case))
-    embeds = pipe.condition(case["prompt"], case["negative_prompt"], identity).identity.sequence
+    embeds = pipe.condition(pipe.read(case["prompt"]), case["negative_prompt"], identity).identity.sequence
     torch.testing.assert_close(embeds, EXPECTED[f"{case['name']}.id_prompt_embeds"], atol=TOLERANCE, rtol=0)

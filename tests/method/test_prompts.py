@@ -6,7 +6,7 @@ import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from photomaker.errors import PromptError, TextTooLongError, TooManyPhotosError
-from photomaker.method.prompts import check_text, photo_room, tokenize
+from photomaker.method.prompts import check_text, read_prompt
 from photomaker.method.styles import STYLES, styled
 from tests.assets import clip_tokenizer
 
@@ -23,7 +23,7 @@ def words(ids: list[int], tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def test_the_class_word_is_repeated_for_each_photo(tokenizer: PreTrainedTokenizerBase) -> None:
-    tokens = tokenize("a photo of a man img on the beach", tokenizer, photos=3)
+    tokens = read_prompt("a photo of a man img on the beach", tokenizer).tokens(3)
     class_words = tokens.id_prompt[tokens.class_tokens]
     assert len(class_words) == 3
     assert words(class_words, tokenizer).split() == ["man"] * 3
@@ -33,7 +33,7 @@ def test_the_class_word_is_repeated_for_each_photo(tokenizer: PreTrainedTokenize
 
 
 def test_version_2_repeats_it_twice_for_each_photo(tokenizer: PreTrainedTokenizerBase) -> None:
-    tokens = tokenize("a man img", tokenizer, photos=3, tokens_per_photo=2)
+    tokens = read_prompt("a man img", tokenizer, tokens_per_photo=2).tokens(3)
     assert words(tokens.id_prompt[tokens.class_tokens], tokenizer).split() == ["man"] * 6
 
 
@@ -42,7 +42,7 @@ def test_version_2_repeats_it_twice_for_each_photo(tokenizer: PreTrainedTokenize
     ["a man IMG", "a MAN Img, smiling", "a man img.", "(a man img)", "a man\timg!", "  a man   img  ", 'a "man img"'],
 )
 def test_case_and_punctuation_around_the_trigger(prompt: str, tokenizer: PreTrainedTokenizerBase) -> None:
-    tokens = tokenize(prompt, tokenizer, photos=2)
+    tokens = read_prompt(prompt, tokenizer).tokens(2)
     assert words(tokens.id_prompt[tokens.class_tokens], tokenizer).split() == ["man", "man"]
 
 
@@ -51,13 +51,13 @@ def test_case_and_punctuation_around_the_trigger(prompt: str, tokenizer: PreTrai
 )
 def test_class_words_of_any_script(word: str, tokenizer: PreTrainedTokenizerBase) -> None:
     prompt = f"photo of a {word} img, smiling"
-    tokens = tokenize(prompt, tokenizer, photos=2)
+    tokens = read_prompt(prompt, tokenizer).tokens(2)
     (token,) = set(tokens.id_prompt[tokens.class_tokens])  # of a word of several tokens, the last
     assert token == tokenizer.encode(f"photo of a {word}")[-2]
 
 
 def test_the_trigger_inside_a_longer_word_is_not_the_trigger(tokenizer: PreTrainedTokenizerBase) -> None:
-    tokens = tokenize("an imgur photo of a man img", tokenizer, photos=1)
+    tokens = read_prompt("an imgur photo of a man img", tokenizer).tokens(1)
     assert words(tokens.id_prompt[tokens.class_tokens], tokenizer) == "man"
 
 
@@ -88,22 +88,21 @@ def test_the_trigger_inside_a_longer_word_is_not_the_trigger(tokenizer: PreTrain
 )
 def test_a_prompt_that_cannot_work(prompt: str, hint: str, tokenizer: PreTrainedTokenizerBase) -> None:
     with pytest.raises(PromptError, match="trigger word") as caught:
-        tokenize(prompt, tokenizer, photos=1)
+        read_prompt(prompt, tokenizer)
     assert hint in caught.value.message
     assert caught.value.field == "prompt"
 
 
 def test_more_photos_than_the_prompt_has_room_for(tokenizer: PreTrainedTokenizerBase) -> None:
-    prompt = "a man img"
-    room = photo_room(prompt, tokenizer, 2)
-    assert tokenize(prompt, tokenizer, photos=room, tokens_per_photo=2)
+    prompt = read_prompt("a man img", tokenizer, tokens_per_photo=2)
+    assert prompt.tokens(prompt.room)
     with pytest.raises(TooManyPhotosError) as caught:
-        tokenize(prompt, tokenizer, photos=room + 1, tokens_per_photo=2)
-    assert caught.value.context["max_count"] == room
+        prompt.tokens(prompt.room + 1)
+    assert caught.value.context["max_count"] == prompt.room
 
 
 def test_what_does_not_fit_is_named(tokenizer: PreTrainedTokenizerBase) -> None:
-    tokens = tokenize("a man img, " + "red " * 60 + "and an hourglass", tokenizer, photos=20)
+    tokens = read_prompt("a man img, " + "red " * 60 + "and an hourglass", tokenizer).tokens(20)
     assert len(tokens.id_prompt[tokens.class_tokens]) == 20
     assert tokens.dropped.endswith("and an hourglass")
     assert words(tokens.text_only, tokenizer).endswith("and an hourglass")
@@ -128,7 +127,7 @@ def test_a_style_keeps_the_trigger_and_the_users_words_first(name: str, tokenize
     prompt, negative = styled(name, "a man img, juggling", "hats")
     assert "a man img, juggling" in prompt
     assert negative.startswith("hats")
-    tokens = tokenize(prompt, tokenizer, photos=4)
+    tokens = read_prompt(prompt, tokenizer).tokens(4)
     assert words(tokens.id_prompt[tokens.class_tokens], tokenizer).split() == ["man"] * 4
 
 

@@ -15,11 +15,12 @@ from diffusers.callbacks import PipelineCallback
 from torch import Tensor
 
 from photomaker.method.id_encoder import IDEncoder
-from photomaker.method.prompts import TokenizedPrompt, plain, tokenize
+from photomaker.method.prompts import Prompt, plain
 
 LATEST_MERGE_STEP = 30
 
 OnStep = Callable[[int, int], None]
+Prompts = tuple[Prompt, Prompt]  # one prompt as the two text encoders' tokenizers read it
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def start_merge_step(style_strength: int, num_inference_steps: int) -> int:
 def condition(
     pipe: StableDiffusionXLPipeline,
     encoder: IDEncoder,
-    prompt: str,
+    prompts: Prompts,
     negative_prompt: str,
     id_tokens: Tensor,
 ) -> Conditioning:
@@ -58,15 +59,14 @@ def condition(
     The three prompts pass through each text encoder together.
 
     Raises:
-        PromptError, TooManyPhotosError: See :func:`photomaker.method.prompts.tokenize`.
+        TooManyPhotosError: The prompt has no room for so many.
     """
     photos = len(id_tokens) // encoder.tokens_per_photo
-    prompts: list[TokenizedPrompt] = []
-    rows: list[list[list[int]]] = []
-    for tokenizer in (pipe.tokenizer, pipe.tokenizer_2):
-        tokens = tokenize(prompt, tokenizer, photos=photos, tokens_per_photo=encoder.tokens_per_photo)
-        prompts.append(tokens)
-        rows.append([tokens.text_only, tokens.id_prompt, plain(negative_prompt, tokenizer)])
+    tokenized = [prompt.tokens(photos) for prompt in prompts]
+    rows = [
+        [tokens.text_only, tokens.id_prompt, plain(negative_prompt, prompt.tokenizer)]
+        for prompt, tokens in zip(prompts, tokenized, strict=True)
+    ]
 
     device = pipe.text_encoder_2.device
     first, second = (torch.tensor(ids, device=device) for ids in rows)
@@ -74,8 +74,8 @@ def condition(
     output = pipe.text_encoder_2(second, output_hidden_states=True)
     sequence = torch.cat([hidden, output.hidden_states[-2]], dim=-1)
     text_only, identity, negative = (Embedding(sequence[i : i + 1], output.text_embeds[i : i + 1]) for i in range(3))
-    fused = encoder.fuse(identity.sequence, id_tokens, prompts[1].class_tokens)
-    return Conditioning(text_only, Embedding(fused, identity.pooled), negative, prompts[1].dropped)
+    fused = encoder.fuse(identity.sequence, id_tokens, tokenized[1].class_tokens)
+    return Conditioning(text_only, Embedding(fused, identity.pooled), negative, tokenized[1].dropped)
 
 
 class DelayedMerge(PipelineCallback):

@@ -14,9 +14,10 @@ from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipelin
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from photomaker.method.conditioning import Conditioning, DelayedMerge, OnStep, condition
+from photomaker.method.conditioning import Conditioning, DelayedMerge, OnStep, Prompts, condition
 from photomaker.method.conditioning import start_merge_step as merge_step_of
 from photomaker.method.id_encoder import IDEncoder
+from photomaker.method.prompts import read_prompt
 
 if TYPE_CHECKING:
     from photomaker.weights.checkpoints import LoRA
@@ -128,7 +129,7 @@ class PhotoMakerPipeline:
         Raises:
             photomaker.errors.PromptError, photomaker.errors.TooManyPhotosError: What to write instead.
         """
-        conditioning = self.condition(prompt, negative_prompt, self.identify(photos, face_embeddings))
+        conditioning = self.condition(self.read(prompt), negative_prompt, self.identify(photos, face_embeddings))
         if conditioning.dropped:
             logger.warning("the prompt is too long; dropped: %s", conditioning.dropped)
         latents = self.denoise(
@@ -155,9 +156,15 @@ class PhotoMakerPipeline:
             raise ValueError("at least one photo is needed")
         return self.id_encoder.embed(self.id_encoder.preprocess(photos), face_embeddings)
 
-    def condition(self, prompt: str, negative_prompt: str, id_tokens: Tensor) -> Conditioning:
+    def read(self, prompt: str) -> Prompts:
+        """A prompt as the two text encoders' tokenizers read it; :func:`photomaker.method.prompts.read_prompt`."""
+        tokens = self.id_encoder.tokens_per_photo
+        first, second = self.text2img.tokenizer, self.text2img.tokenizer_2
+        return read_prompt(prompt, first, tokens_per_photo=tokens), read_prompt(prompt, second, tokens_per_photo=tokens)
+
+    def condition(self, prompts: Prompts, negative_prompt: str, id_tokens: Tensor) -> Conditioning:
         """The request's prompts, encoded; see :func:`photomaker.method.conditioning.condition`."""
-        return condition(self.text2img, self.id_encoder, prompt, negative_prompt, id_tokens)
+        return condition(self.text2img, self.id_encoder, prompts, negative_prompt, id_tokens)
 
     @torch.inference_mode()
     def denoise(

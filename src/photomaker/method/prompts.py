@@ -10,7 +10,7 @@ any case and before any punctuation, and never inside a longer word.
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from transformers import PreTrainedTokenizerBase
 
@@ -39,6 +39,52 @@ class TokenizedPrompt:
     dropped: str
 
 
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt as one tokenizer reads it, once, before anything is known of the photos.
+
+    Attributes:
+        ids: All of its ids, from the begin-of-text to the end-of-text, however many.
+        class_word: Where the class word stands among them; the trigger word is the next.
+        tokens_per_photo: Of the ID encoder that the prompt is for.
+        room: How many photos it has room for between its class word and the last token: at least one.
+    """
+
+    ids: tuple[int, ...]
+    class_word: int
+    tokens_per_photo: int
+    room: int
+    tokenizer: PreTrainedTokenizerBase = field(repr=False)
+
+    def tokens(self, photos: int) -> TokenizedPrompt:
+        """The prompt's 77 tokens with ``photos`` photos.
+
+        Words that do not fit are cut as the authors' code cuts them: version 1 (one token a photo) expands, then
+        cuts; version 2 cuts to the tokenizer's length, then expands and cuts again.
+
+        Raises:
+            TooManyPhotosError: The ID tokens of so many photos do not fit behind the words before them.
+        """
+        check_room(photos, self.room)
+        longest, start = self.tokenizer.model_max_length, self.class_word
+        repeats = photos * self.tokens_per_photo
+
+        def expanded(ids: Sequence[int]) -> list[int]:
+            return [*ids[:start], *[ids[start]] * repeats, *ids[start + 2 :]]
+
+        whole = expanded(self.ids)
+        shown = expanded(cut(self.ids, longest)) if self.tokens_per_photo > 1 else whole
+        id_prompt = padded(shown[:longest], self.tokenizer)
+        kept = next((i for i, (a, b) in enumerate(zip(whole, id_prompt, strict=False)) if a != b), longest)
+        without = [*self.ids[: start + 1], *self.ids[start + 2 :]]
+        return TokenizedPrompt(
+            text_only=padded(cut(without, longest), self.tokenizer),
+            id_prompt=id_prompt,
+            class_tokens=slice(start, start + repeats),
+            dropped=self.tokenizer.decode(whole[kept:], skip_special_tokens=True).strip(),
+        )
+
+
 def check_text(field: str, text: str) -> None:
     """Refuse a text that no tokenizer should be given.
 
@@ -59,11 +105,12 @@ def check_text(field: str, text: str) -> None:
         raise PromptError(field, "The text has half a surrogate pair; send valid Unicode.", input=text) from error
 
 
-def class_token_index(prompt: str, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Where the class word stands among the prompt's ids; checks the trigger word on the way.
+def read_prompt(prompt: str, tokenizer: PreTrainedTokenizerBase, *, tokens_per_photo: int = 1) -> Prompt:
+    """Read a prompt, and check all that can be checked without photos.
 
     Raises:
-        PromptError: The trigger word is missing, doubled, or has no class word directly before it.
+        PromptError: The trigger word is missing, doubled, or has no class word directly before it; or the class
+            word stands too late for one photo.
     """
     encoded = tokenizer(prompt, return_offsets_mapping=True, verbose=False)
     trigger = trigger_id(tokenizer)
@@ -92,26 +139,17 @@ def class_token_index(prompt: str, tokenizer: PreTrainedTokenizerBase) -> int:
             f'"{mark}" stands between the class word and the trigger word "{TRIGGER}". {EXAMPLE}',
             input=prompt,
         )
-    return found[0] - 1
-
-
-def photo_room(prompt: str, tokenizer: PreTrainedTokenizerBase, tokens_per_photo: int) -> int:
-    """How many photos the prompt has room for between its class word and the last token: at least one.
-
-    Raises:
-        PromptError: See :func:`class_token_index`; or the class word stands too late for one photo.
-    """
-    start = class_token_index(prompt, tokenizer)
-    room = max(0, int(tokenizer.model_max_length) - start) // tokens_per_photo
+    class_word = found[0] - 1
+    room = max(0, int(tokenizer.model_max_length) - class_word) // tokens_per_photo
     if room == 0:
         raise PromptError(
             "prompt",
-            f"The class word comes too late: {start - 1} tokens stand before it and only "
+            f"The class word comes too late: {class_word - 1} tokens stand before it and only "
             f"{tokenizer.model_max_length} fit. "
             "Move it, with the trigger word behind it, nearer to the beginning of the prompt.",
             input=prompt,
         )
-    return room
+    return Prompt(tuple(encoded["input_ids"]), class_word, tokens_per_photo, room, tokenizer)
 
 
 def check_room(photos: int, room: int) -> None:
@@ -124,43 +162,6 @@ def check_room(photos: int, room: int) -> None:
             max_count=room,
             provided_count=photos,
         )
-
-
-def tokenize(
-    prompt: str,
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    photos: int,
-    tokens_per_photo: int = 1,
-) -> TokenizedPrompt:
-    """Tokenize a prompt for ``photos`` photos.
-
-    Words that do not fit are cut as the authors' code cuts them: version 1 (one token a photo) expands, then
-    cuts; version 2 cuts to the tokenizer's length, then expands and cuts again.
-
-    Raises:
-        PromptError: See :func:`photo_room`.
-        TooManyPhotosError: The ID tokens of so many photos do not fit behind the words before them.
-    """
-    longest = tokenizer.model_max_length
-    room = photo_room(prompt, tokenizer, tokens_per_photo)
-    start = class_token_index(prompt, tokenizer)
-    repeats = photos * tokens_per_photo
-    check_room(photos, room)
-    ids = tokenizer.encode(prompt, verbose=False)
-
-    def expanded(ids: list[int]) -> list[int]:
-        return [*ids[:start], *[ids[start]] * repeats, *ids[start + 2 :]]
-
-    whole = expanded(ids)
-    id_prompt = padded((expanded(cut(ids, longest)) if tokens_per_photo > 1 else whole)[:longest], tokenizer)
-    kept = next((i for i, (a, b) in enumerate(zip(whole, id_prompt, strict=False)) if a != b), longest)
-    return TokenizedPrompt(
-        text_only=padded(cut([*ids[: start + 1], *ids[start + 2 :]], longest), tokenizer),
-        id_prompt=id_prompt,
-        class_tokens=slice(start, start + repeats),
-        dropped=tokenizer.decode(whole[kept:], skip_special_tokens=True).strip(),
-    )
 
 
 def plain(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
