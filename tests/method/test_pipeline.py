@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -87,7 +88,7 @@ def test_a_strength_that_adds_no_noise_keeps_the_initial_image(
     strength: float, pipe: PhotoMakerPipeline, photos: list[Image.Image]
 ) -> None:
     initial = Image.open(GOLDEN / "initial.png").convert("RGB")
-    untouched = pipe.encode(initial, 2)
+    untouched = pipe.scaled(pipe.encode(initial).mode()).expand(2, -1, -1, -1)
     result = latents(
         pipe, photos, initial_image=initial, initial_image_strength=strength, num_images=2, height=None, width=None
     )
@@ -208,3 +209,25 @@ def test_a_further_lora_counts_by_its_weight(tmp_path: Path, photos: list[Image.
 def test_what_is_no_checkpoint(base: str, adapter: str, scheduler: str | None, hint: str) -> None:
     with pytest.raises(CheckpointError, match=hint):
         PhotoMakerPipeline.from_pretrained(GOLDEN / base, GOLDEN / adapter, scheduler=scheduler)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_the_initial_image_is_encoded_once_in_the_weights_dtype(
+    dtype: torch.dtype, pipe: PhotoMakerPipeline, photos: list[Image.Image]
+) -> None:
+    pipe = PhotoMakerPipeline.from_pretrained(GOLDEN / "base", GOLDEN / "photomaker-v1.bin", dtype=dtype)
+    pipe.text2img.vae.register_to_config(force_upcast=True)  # as SDXL's own is configured
+    seen: list[tuple[int, torch.dtype]] = []
+    pipe.text2img.vae.encoder.register_forward_pre_hook(lambda _, args: seen.append((len(args[0]), args[0].dtype)))
+    latents(pipe, photos, num_images=3, generator=seeds(1, 2, 3), initial_image=photos[0])
+    assert seen == [(1, dtype)]
+
+
+def test_pixels_are_scaled_in_float32(photos: list[Image.Image]) -> None:
+    pipe = PhotoMakerPipeline.from_pretrained(GOLDEN / "base", GOLDEN / "photomaker-v1.bin", dtype=torch.bfloat16)
+    made: list[torch.Tensor] = []
+    pipe.text2img.vae.decoder.register_forward_hook(lambda _, __, pixels: made.append(pixels))
+    (picture,) = pipe(PROMPT, photos, num_inference_steps=2, height=64, width=64)
+    assert isinstance(picture, Image.Image)
+    exact = (made[0][0].double() * 0.5 + 0.5).clamp(0, 1).permute(1, 2, 0) * 255
+    assert (torch.from_numpy(np.array(picture)) - exact).abs().max() <= 0.5 + 1e-3

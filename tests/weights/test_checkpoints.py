@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import DDIMScheduler
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -132,7 +133,7 @@ class TestPrepared:
         for part in ("vae", "text_encoder", "text_encoder_2"):
             assert getattr(one.text2img, part) is getattr(two.text2img, part)
         assert one.text2img.unet is not two.text2img.unet
-        assert type(two.text2img.scheduler).__name__ == "DDIMScheduler"
+        assert isinstance(two.text2img.scheduler, DDIMScheduler)
         assert two.id_encoder.wants_faces
 
     def test_a_changed_lora_weight_writes_the_unet_alone(self, folder: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from torch._dynamo.utils import counters
+from torch.nn.attention import SDPBackend
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from photomaker import PhotoMakerPipeline
@@ -127,6 +128,23 @@ def test_attention_kernels_agree(kernel: str, plain: torch.Tensor) -> None:
         torch.testing.assert_close(made(pipe, num_images=2), plain, atol=1e-3, rtol=0)
     finally:
         prefer_attention("sdpa")
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [("cudnn", SDPBackend.CUDNN_ATTENTION), ("flash", SDPBackend.FLASH_ATTENTION), ("math", SDPBackend.MATH)],
+)
+def test_the_preferred_attention_kernel_comes_first(name: str, first: SDPBackend) -> None:
+    order = torch._C._get_sdp_priority_order()
+    try:
+        prefer_attention("flash")
+        prefer_attention(name)
+        assert torch._C._get_sdp_priority_order()[0] == int(first)
+    finally:
+        prefer_attention("sdpa")
+    assert torch._C._get_sdp_priority_order() == order
+    assert torch.backends.cuda.flash_sdp_enabled()
+    assert torch.backends.cuda.cudnn_sdp_enabled()
 
 
 def test_a_cpu_without_compilation_is_not_warmed_up() -> None:

@@ -6,11 +6,13 @@ photos → ID tokens (id_encoder) → ID prompt (conditioning) → denoising, th
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import torch
 from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipeline
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -18,6 +20,7 @@ from photomaker.method.conditioning import Conditioning, DelayedMerge, OnStep, P
 from photomaker.method.conditioning import start_merge_step as merge_step_of
 from photomaker.method.id_encoder import IDEncoder
 from photomaker.method.prompts import read_prompt
+from photomaker.method.schedulers import without_waits
 
 if TYPE_CHECKING:
     from photomaker.weights.checkpoints import LoRA
@@ -41,6 +44,7 @@ class PhotoMakerPipeline:
                 f"the adapter's ID tokens are {id_encoder.width} wide, "
                 f"the base's cross-attention {sdxl.unet.config.cross_attention_dim}"
             )
+        sdxl.scheduler = without_waits(sdxl.scheduler)
         self.text2img = sdxl
         self.img2img = StableDiffusionXLImg2ImgPipeline(**sdxl.components, add_watermarker=False)
         self.id_encoder = id_encoder
@@ -200,9 +204,10 @@ class PhotoMakerPipeline:
             picture = initial_image if height is None or width is None else fitted(initial_image, width, height)
             steps = min(int(num_inference_steps * initial_image_strength), num_inference_steps)
             if steps == 0:  # stock img2img would run on an empty schedule
-                return self.encode(picture, num_images)
+                return self.scaled(self.encode(picture).mode()).expand(num_images, -1, -1, -1)
             first_step = num_inference_steps - steps
-            arguments |= {"image": picture, "strength": initial_image_strength}
+            latents = self.sample(self.encode(picture), generators, num_images)
+            arguments |= {"image": latents, "strength": initial_image_strength}
 
         merged_from_the_start = first_step > merge_step
         positive = conditioning.identity if merged_from_the_start else conditioning.text_only
@@ -225,24 +230,47 @@ class PhotoMakerPipeline:
         )
 
     @torch.inference_mode()
-    def encode(self, picture: Image.Image, num_images: int) -> Tensor:
-        """A picture's own latents, without noise, once for each image."""
-        vae = self.text2img.vae
-        pixels = self.img2img.image_processor.preprocess(picture).to(vae.device, vae.dtype)
-        latents = vae.encode(pixels).latent_dist.mode() * vae.config.scaling_factor
-        return cast(Tensor, latents.expand(num_images, -1, -1, -1))
+    def encode(self, picture: Image.Image) -> DiagonalGaussianDistribution:
+        """The distribution, in float32, of a picture's own latents: encoded once, however many images start from it.
+
+        The encoder runs in its weights' dtype. (Stock image-to-image casts it to float32 and back for each request, and
+        encodes the same picture for each image.)
+        """
+        pixels = self.img2img.image_processor.preprocess(picture)
+        with self.vae_that_does_not_overflow() as vae:
+            parameters = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.parameters
+        return DiagonalGaussianDistribution(parameters.float())
+
+    def sample(self, latents: DiagonalGaussianDistribution, generator: Generators, num_images: int) -> Tensor:
+        """Latents [num_images, channels, h, w] for image-to-image to add noise to, drawn as its stock pipeline does."""
+        if isinstance(generator, list):
+            drawn = torch.cat([latents.sample(one) for one in generator])
+        else:
+            drawn = latents.sample(cast(Any, generator)).expand(num_images, -1, -1, -1)
+        return self.scaled(drawn)
+
+    def scaled(self, latents: Tensor) -> Tensor:
+        """The VAE's own latents as the UNet takes them."""
+        return latents.to(self.text2img.unet.dtype) * float(self.text2img.vae.config.scaling_factor)
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Iterator[Image.Image]:
         """Pictures one by one, so that memory stays that of one, and each can be sent while the next is made."""
+        with self.vae_that_does_not_overflow() as vae:
+            for latent in latents.to(vae.dtype)[:, None]:
+                pixels = vae.decode(latent / vae.config.scaling_factor, return_dict=False)[0]
+                # In float32: of bfloat16's steps around 1, a quarter would miss their level.
+                yield self.text2img.image_processor.postprocess(pixels.float(), output_type="pil")[0]
+
+    @contextmanager
+    def vae_that_does_not_overflow(self) -> Iterator[Any]:
+        """The VAE, as float32 where it is in float16, in which SDXL's own overflows."""
         vae = self.text2img.vae
-        upcast = vae.dtype == torch.float16 and vae.config.force_upcast  # SDXL's VAE overflows in float16
+        upcast = vae.dtype == torch.float16 and vae.config.force_upcast
         if upcast:
             vae.to(torch.float32)
         try:
-            for latent in latents.to(vae.dtype)[:, None]:
-                pixels = vae.decode(latent / vae.config.scaling_factor, return_dict=False)[0]
-                yield self.text2img.image_processor.postprocess(pixels, output_type="pil")[0]
+            yield vae
         finally:
             if upcast:
                 vae.to(torch.float16)

@@ -13,6 +13,7 @@ import torch
 import transformers
 from accelerate import init_empty_weights
 from diffusers import StableDiffusionXLPipeline
+from flashpack.parallel_read import release_pinned_pool
 from torch import Tensor, nn
 from transformers.initialization import no_init_weights
 
@@ -60,6 +61,7 @@ def assemble(store: Store, recipes: dict[str, Recipe], device: torch.device) -> 
         finally:
             for future in reads.values():
                 future.cancel()
+            release_pinned_pool()  # a gigabyte or two of the host's memory, through which FlashPack reads onto a GPU
     return {
         name: configurations[name].pipeline({part: modules[entries[name, part].file] for part in NETWORKS}, recipe)
         for name, recipe in recipes.items()

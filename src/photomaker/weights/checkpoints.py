@@ -13,6 +13,7 @@ from torch import Tensor
 
 from photomaker.deployment import SCHEDULERS
 from photomaker.method.id_encoder import IDEncoder, build_id_encoder
+from photomaker.method.schedulers import without_waits
 from photomaker.weights.sources import WEIGHTS, CheckpointError, Hub, variant_of
 
 __all__ = ["SCHEDULERS", "Adapter", "CheckpointError", "LoRA", "load", "make_scheduler"]
@@ -144,4 +145,4 @@ def make_scheduler(name: str, config: dict[str, Any]) -> Any:
     """A scheduler by its short name, with the base's own schedule."""
     if name not in SCHEDULERS:
         raise CheckpointError(f"unknown scheduler {name!r}: one of {', '.join(sorted(SCHEDULERS))}")
-    return getattr(diffusers, SCHEDULERS[name]).from_config(config)
+    return without_waits(getattr(diffusers, SCHEDULERS[name]).from_config(config))

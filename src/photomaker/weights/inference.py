@@ -7,12 +7,15 @@ two versions instead of six, at the same kernels otherwise. Everything else that
 """
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from time import perf_counter
 from typing import Any, cast
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.backends.cuda import SDPAParams, can_use_cudnn_attention, can_use_flash_attention
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from photomaker.deployment import Deployment, InferenceSettings
 from photomaker.method.id_encoder import IDEncoder
@@ -21,8 +24,18 @@ from photomaker.method.pipeline import PhotoMakerPipeline
 LARGEST_BATCH = 8  # four images under guidance
 VARIANTS = 64  # of one function; beyond the compiler's own limit requests would fail
 WARM_UPS = ((1, 5.0), (2, 5.0), (3, 5.0), (4, 5.0), (1, 0.0), (3, 0.0))  # (images, guidance): batches 2 4 6 8 1 3
+WARM_UP_PHOTOS = range(1, 9)  # kernels of the ID encoder are chosen for each count; more photos are rare
 WARM_UP_STEPS = 2
 WARM_UP_PROMPT = "photo of a man img"
+
+HEAD_WIDTH = 64  # of SDXL's UNet
+KERNELS = {
+    "flash": [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH],
+    "cudnn": [SDPBackend.CUDNN_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH],
+    "math": [SDPBackend.MATH],
+}
+CAN_USE = {"flash": can_use_flash_attention, "cudnn": can_use_cudnn_attention}
+preferred = ExitStack()  # the process's choice of attention kernels
 
 Log = Callable[[str], None]
 
@@ -59,15 +72,21 @@ def accelerate(pipe: PhotoMakerPipeline, settings: InferenceSettings, *, backend
 
 
 def prefer_attention(name: str) -> None:
-    """Which of PyTorch's attention kernels may run; for the whole process, as PyTorch has it.
+    """Which of PyTorch's attention kernels comes first; for the whole process, as PyTorch has it.
 
-    The memory-efficient one stays: the VAE's heads are too wide for the others.
+    The memory-efficient one stays behind it: the VAE's heads are too wide for the others. "sdpa": PyTorch's own order.
     """
-    kernels = torch.backends.cuda
-    kernels.enable_flash_sdp(name in ("sdpa", "flash"))
-    kernels.enable_cudnn_sdp(name in ("sdpa", "cudnn"))
-    kernels.enable_mem_efficient_sdp(name != "math")
-    kernels.enable_math_sdp(True)
+    preferred.close()
+    if name != "sdpa":
+        preferred.enter_context(sdpa_kernel(KERNELS[name], set_priority=True))
+
+
+def attention_refused(name: str, dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether this GPU cannot run the preferred kernel on the UNet's heads, and so runs another."""
+    if name not in CAN_USE or device.type != "cuda":
+        return False
+    q, k, v = (torch.empty(2, 10, 1024, HEAD_WIDTH, dtype=dtype, device=device) for _ in range(3))
+    return not CAN_USE[name](SDPAParams(q, k, v, None, 0.0, False, False))
 
 
 def compiled(module: nn.Module, layout: torch.memory_format, options: dict[str, Any]) -> None:
@@ -109,20 +128,32 @@ def warm_up(pipe: PhotoMakerPipeline, deployment: Deployment, log: Log) -> None:
     device = pipe.text2img.unet.device
     if device.type == "cpu" and settings.compile == "off" and not settings.compile_vae:
         return
-    size = {"height": deployment.height, "width": deployment.width}
     photo = Image.new("RGB", (deployment.width, deployment.height), "gray")
-    faces = torch.zeros(1, face_width(pipe.id_encoder)) if pipe.id_encoder.wants_faces else None
     started = perf_counter()
+    if attention_refused(settings.attention, pipe.text2img.unet.dtype, device):
+        log(f'attention = "{settings.attention}": this GPU cannot run that kernel on these networks; another runs')
+    for photos in WARM_UP_PHOTOS:
+        faces = torch.zeros(photos, face_width(pipe.id_encoder)) if pipe.id_encoder.wants_faces else None
+        tokens = pipe.identify([photo] * photos, faces)
+    conditioning = pipe.condition(pipe.read(WARM_UP_PROMPT), "", tokens)
+
+    def run(images: int, guidance: float, initial_image: Image.Image | None = None) -> Tensor:
+        return pipe.denoise(
+            conditioning,
+            num_inference_steps=WARM_UP_STEPS,
+            merge_step=0,
+            guidance_scale=guidance,
+            num_images=images,
+            generator=None,
+            initial_image=initial_image,
+            height=deployment.height,
+            width=deployment.width,
+        )
+
     for images, guidance in WARM_UPS:
-        run = {
-            "num_inference_steps": WARM_UP_STEPS,
-            "guidance_scale": guidance,
-            "num_images": images,
-            "face_embeddings": faces,
-            **size,
-        }
-        pipe(WARM_UP_PROMPT, [photo], output_type="latent", **cast(Any, run))
-    pipe(WARM_UP_PROMPT, [photo], **cast(Any, run | {"num_images": 1, "initial_image": photo}))
+        run(images, guidance)
+    for _ in pipe.decode(run(1, 0.0, photo)):
+        pass
     log(f"warmed up in {perf_counter() - started:.1f} s")
 
 

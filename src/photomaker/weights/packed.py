@@ -107,7 +107,7 @@ def opened(path: Path, device: torch.device) -> tuple[list[Tensor], dict[str, An
     """A flat tensor for each dtype in the file, on the device, and the file's table of tensors."""
     metadata = get_flashpack_file_metadata(str(path))
     if device.type == "cuda":
-        storage, metadata = read_flashpack_file(str(path), device, metadata=metadata)
+        storage, _ = read_flashpack_file(str(path), device)  # it writes into the table that it works with
         return storage.blocks, metadata
     with path.open("rb") as file:
         if hasattr(os, "posix_fadvise"):  # the kernel reads ahead of the sums
