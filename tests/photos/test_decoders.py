@@ -113,6 +113,7 @@ def process(pool: Decoders) -> int:
     return decoder._process.pid
 
 
+@pytest.mark.slow
 def test_a_picture_that_decodes_for_ever_is_stopped_by_its_processor_time(one):
     pool = one(processor_seconds=1)
     with pytest.raises(Undecodable) as caught:
