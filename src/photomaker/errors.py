@@ -27,6 +27,10 @@ Types and contexts: https://docs.fal.ai/errors. Nothing here knows HTTP beyond t
 documentation gives a type; photomaker_app.py turns these into responses.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any, ClassVar
 
 DOCUMENTATION = "https://docs.fal.ai/errors"
@@ -161,7 +165,39 @@ class FeatureNotSupportedError(RequestError):
 
 
 class Cancelled(Exception):  # noqa: N818 - not an error of anybody's
-    """The caller took the request back; raised between two denoising steps."""
+    """The caller took the request back; raised wherever a request waits or works for long."""
+
+    def __init__(self, message: str = "Request cancelled by the client.") -> None:
+        super().__init__(message)
+
+
+class OwnFault(Exception):  # noqa: N818
+    """Something of ours failed while a caller's file was being read: a 500, and no word against the file."""
+
+
+@contextmanager
+def typed(make: Callable[[], RequestError]) -> Iterator[None]:
+    """The boundary around whatever reads what a caller sent: every other exception becomes the error made here.
+
+    Libraries promise no list of exceptions for bytes from a stranger, so none is relied on.
+    """
+    try:
+        yield
+    except (RequestError, Cancelled, OwnFault):
+        raise
+    except Exception as error:
+        raise make() from error
+
+
+def cause(error: BaseException) -> str:
+    """What lies under an error, for the log: type, words and place, without a path of this machine; "" for nothing."""
+    beneath = error.__cause__
+    if beneath is None:
+        return ""
+    frames = extract_tb(beneath.__traceback__)
+    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    words = " ".join(str(beneath)[:SHOWN_INPUT].split())
+    return f"{type(beneath).__name__}: {words}{place}"
 
 
 def shortened(value: object) -> object:

@@ -23,6 +23,7 @@ from photomaker.method.pipeline import PhotoMakerPipeline
 from photomaker.method.prompts import check_room, check_text
 from photomaker.method.styles import DEFAULT_STYLE, NO_STYLE, styled
 from photomaker.photos.archive import MAX_PHOTO_BYTES, read_photos
+from photomaker.photos.decoders import decoders
 from photomaker.photos.download import MAX_ARCHIVE_BYTES, fetch
 from photomaker.photos.face_models import face_models
 from photomaker.photos.images import read_image
@@ -72,7 +73,7 @@ class Listener:
     def check(self) -> None:
         """Raises Cancelled once the caller has taken the request back."""
         if self.cancelled():
-            raise Cancelled("Request cancelled by the client.")
+            raise Cancelled
 
 
 class Service:
@@ -91,6 +92,7 @@ class Service:
     @classmethod
     def start(cls, deployment: Deployment, log: Callable[[str], None]) -> Self:
         """Load and warm every pipeline of the deployment, and what finds faces and checks pictures."""
+        decoders().warm()
         pipelines = open_pipelines(deployment, log=log)
         for pipe in pipelines.values():
             accelerate(pipe, deployment.inference)
@@ -179,7 +181,7 @@ class Service:
         if data is None and request.initial_image_url is not None:
             listener.log("downloading the initial image")
             data = self.download(request.initial_image_url, INITIAL_IMAGE_FIELD, MAX_PHOTO_BYTES, listener)
-        return None if data is None else read_image(data, field=INITIAL_IMAGE_FIELD)
+        return None if data is None else read_image(data, field=INITIAL_IMAGE_FIELD, check=listener.check)
 
     def download(self, url: str, field: str, max_bytes: int, listener: Listener) -> bytes:
         return fetch(url, field=field, max_bytes=max_bytes, allow=self.allow, cancelled=listener.cancelled)
@@ -194,8 +196,7 @@ class Service:
             listener.log(line)
 
         def make() -> Identity:
-            photos = read_photos(archive, field=ARCHIVE_FIELD, on_skipped=log)
-            listener.check()
+            photos = read_photos(archive, field=ARCHIVE_FIELD, on_skipped=log, check=listener.check)
             if self.faces is None or not (crop or pipe.id_encoder.wants_faces):
                 check_room(len(photos), room)  # the authors' way: every photo as it is
                 return Identity(pipe.identify([photo.image for photo in photos]), limited=False, log=tuple(said))

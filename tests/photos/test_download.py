@@ -247,6 +247,9 @@ def test_data_uris_are_bounded_before_they_are_decoded(monkeypatch):
         f"http://{'a.' * 200}com/",
         "http://..../",
         "http://\u200b.com/",
+        "http://xn--/",
+        "https://a.xn--.com/a.zip",
+        f"http://xn--{'9' * 50}/",
         "http://0177.0.0.1/",
         "http://127.0.0.256/",
         f"https://example.com/{'a' * 9000}",
@@ -351,7 +354,8 @@ def test_redirects_to_addresses_that_are_not_public(server, location):
 
 
 @pytest.mark.parametrize(
-    "location", ["file:///etc/passwd", "data:,hello", "ftp://example.com/", "http://[", "x" * 9000]
+    "location",
+    ["file:///etc/passwd", "data:,hello", "ftp://example.com/", "http://[", "x" * 9000, "http://xn--/", "//xn--0/"],
 )
 def test_redirects_to_what_is_no_http(server, location):
     server.answers["/old"] = redirect(location)

@@ -1,97 +1,93 @@
-"""The files inside a zip or tar archive: name and reader, one after the other, in memory.
+"""What a caller's file is: a zip, a tar, a compressed tar, or a single picture, itself compressed or not.
 
-No name is ever a path, and no size in a header is believed: what is counted is what comes out while reading.
+No name in an archive is ever a path, and no size in a header is believed: what is counted is what comes out while
+reading.
 """
 
 import bz2
 import gzip
-import re
-import struct
 import tarfile
-import time
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
-from functools import cached_property
-from io import BytesIO
-from typing import IO, Protocol
 
-from photomaker.errors import FileTooLargeError, InvalidArchiveError, UnsupportedImageFormatError
-from photomaker.photos.images import SNIFFED_BYTES, is_image, is_unsupported_image
+from photomaker.errors import InvalidArchiveError, UnsupportedImageFormatError, typed
+from photomaker.photos.decoders import MAX_FILE_BYTES
+from photomaker.photos.formats import SNIFFED_BYTES, is_image, is_unsupported_image
+from photomaker.photos.meter import Meter, Readable, Source
+from photomaker.photos.tars import is_tar, tar_members
+from photomaker.photos.zips import zip_members
 
-MAX_ENTRIES = 2000  # files and folders of any kind
-MAX_EXPANDED_BYTES = 1024**3  # all that is read out of one archive
-MAX_NAME_BYTES = 64 * 1024  # a tar's long names and other extended headers
-MAX_READING_SECONDS = 120.0  # looked at between two files
-SHOWN_NAME = 120  # characters
-
-ZIP_METHODS = frozenset((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))  # the ones Python expands piece by piece
-ZIP_ENCRYPTED = 0x1
 ZIP_BEGINNINGS = (b"PK\3\4", b"PK\5\6", b"PK\7\x08PK\3\4")
-ZIP_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError, struct.error)
-TAR_DAMAGE = (EOFError, OSError, ValueError, zlib.error)
-TAR_END = bytes(tarfile.BLOCKSIZE)
-TAR_NAMES = frozenset((tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE))
-TAR_BODILESS = frozenset(
-    (tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE)
-)
-SKIPPED_BYTES = 1024**2  # of what is passed over in a tar, at a time
+OTHER_ARCHIVES = {
+    b"Rar!": "RAR",
+    b"7z\xbc\xaf\x27\x1c": "7-Zip",
+    b"\xfd7zXZ\0": "xz",
+    b"\x28\xb5\x2f\xfd": "Zstandard",
+    b"LZIP": "lzip",
+    b"\x04\x22\x4d\x18": "LZ4",
+    b"\x1f\x9d": "compress",
+}
 
 Read = Callable[[int], bytes]
-Skipped = Callable[[str], None]
-"""Takes one line about each file that is passed over."""
 
 
-class Readable(Protocol):
-    def read(self, size: int, /) -> bytes: ...
+def members(data: bytes, meter: Meter, on_unread: Callable[[str, str], None]) -> Iterator[tuple[str, Read]] | bytes:
+    """The archive's files as name and reader, the reader good until the next one; or a single picture's bytes.
 
+    Args:
+        data: The file.
+        meter: Counts what comes out.
+        on_unread: Takes the name and the packing method of each file that cannot be expanded here.
 
-class Meter:
-    """Counts what one archive gives: bytes, entries, seconds."""
-
-    def __init__(self, field: str) -> None:
-        self.field = field
-        self._bytes = 0
-        self._entries = 0
-        self._deadline = time.monotonic() + MAX_READING_SECONDS
-
-    def count(self, chunk: bytes) -> bytes:
-        self._bytes += len(chunk)
-        if self._bytes > MAX_EXPANDED_BYTES:
-            raise self.too_large("The archive expands", MAX_EXPANDED_BYTES)
-        return chunk
-
-    def count_entry(self) -> None:
-        self._entries += 1
-        if self._entries > MAX_ENTRIES:
-            raise self.invalid(f"The archive has more than {MAX_ENTRIES} entries. Send the photos only.")
-        if time.monotonic() > self._deadline:
-            raise self.invalid("The archive takes too long to read. Send fewer or smaller photos.")
-
-    def invalid(self, message: str) -> InvalidArchiveError:
-        return InvalidArchiveError(self.field, message)
-
-    def too_large(self, what: str, max_size: int) -> FileTooLargeError:
-        return FileTooLargeError(
-            self.field, f"{what} to more than {max_size:,} bytes. Send smaller photos.", max_size=max_size
-        )
-
-
-def members(data: bytes, meter: Meter, on_skipped: Skipped) -> Iterator[tuple[str, Read]] | None:
-    """The archive's files as name and reader, the reader good until the next one; None for a single image."""
+    Raises:
+        InvalidArchiveError: It is neither.
+        FileTooLargeError: A single picture is.
+        UnsupportedImageFormatError: It is a picture of a format that is not supported.
+    """
     if data.startswith(ZIP_BEGINNINGS):
-        return _zip_members(data, meter, on_skipped)
+        return zip_members(data, meter, on_unread)
     if data.startswith(b"\x1f\x8b"):
-        return _tar_members(gzip.GzipFile(fileobj=BytesIO(data)), meter)
+        return _compressed("gzip", gzip.GzipFile(fileobj=Source(data, meter)), meter)
     if data.startswith(b"BZh"):
-        return _tar_members(bz2.BZ2File(BytesIO(data)), meter)
-    if _is_tar(data):  # before images: a tar begins with a file's name, which may look like any signature
-        return _tar_members(BytesIO(data), meter)
+        return _compressed("bzip2", bz2.BZ2File(Source(data, meter)), meter)
+    if is_tar(data[: tarfile.BLOCKSIZE]):  # before pictures: a tar begins with a name, which may look like any of them
+        return tar_members(Source(data, meter), meter)
     if is_image(data[:SNIFFED_BYTES]):
-        return None
-    if zipfile.is_zipfile(BytesIO(data)):  # behind something else, as in a self-extracting archive
-        return _zip_members(data, meter, on_skipped)
+        if len(data) > MAX_FILE_BYTES:
+            raise meter.too_large("The picture comes", MAX_FILE_BYTES)
+        return data
+    with typed(lambda: _not_an_archive(data, meter)):
+        if zipfile.is_zipfile(Source(data, meter)):  # behind something else, as in a self-extracting archive
+            return zip_members(data, meter, on_unread)
     raise _not_an_archive(data, meter)
+
+
+class _Rest:
+    """A stream of which the beginning has been read already."""
+
+    def __init__(self, head: bytes, stream: Readable) -> None:
+        self._head = head
+        self._stream = stream
+
+    def read(self, size: int, /) -> bytes:
+        head, self._head = self._head[:size], self._head[size:]
+        return head or self._stream.read(size)
+
+
+def _compressed(kind: str, stream: Readable, meter: Meter) -> Iterator[tuple[str, Read]] | bytes:
+    with typed(lambda: meter.invalid(f"The {kind} file is damaged or cut short. Upload it again.")):
+        head = meter.read(stream, tarfile.BLOCKSIZE)
+        if is_tar(head):
+            return tar_members(_Rest(head, stream), meter)
+        if not is_image(head[:SNIFFED_BYTES]):
+            raise meter.invalid(
+                f"The file is neither a tar archive nor a picture, but something else packed with {kind}. "
+                "Send a zip, tar or tar.gz archive of photos."
+            )
+        picture = head + meter.read(stream, MAX_FILE_BYTES + 1 - len(head))
+    if len(picture) > MAX_FILE_BYTES:
+        raise meter.too_large("The picture expands", MAX_FILE_BYTES)
+    return picture
 
 
 def _not_an_archive(data: bytes, meter: Meter) -> InvalidArchiveError | UnsupportedImageFormatError:
@@ -105,115 +101,7 @@ def _not_an_archive(data: bytes, meter: Meter) -> InvalidArchiveError | Unsuppor
             meter.field,
             "The picture is in a format that is not supported. Send JPEG, PNG, WebP or HEIC.",
         )
+    for signature, kind in OTHER_ARCHIVES.items():
+        if data.startswith(signature):
+            return meter.invalid(f"{kind} archives are not an archive format that is read. Send a zip, tar or tar.gz.")
     return meter.invalid("The file is not an archive of photos. Send a zip, tar or tar.gz archive, or one image.")
-
-
-def _zip_members(data: bytes, meter: Meter, on_skipped: Skipped) -> Iterator[tuple[str, Read]]:
-    # Python reads the whole directory at once, at some 500 bytes an entry; so count its entries before.
-    if data.count(b"PK\1\2") > MAX_ENTRIES:
-        raise meter.invalid(f"The archive has more than {MAX_ENTRIES} entries. Send the photos only.")
-    try:
-        archive = zipfile.ZipFile(BytesIO(data))
-    except ZIP_DAMAGE as error:
-        raise meter.invalid("The zip archive is damaged or cut short. Upload it again.") from error
-    for info in archive.infolist():
-        meter.count_entry()
-        if info.filename.endswith("/") or _is_hidden(info.filename):
-            continue
-        if info.flag_bits & ZIP_ENCRYPTED:
-            raise meter.invalid("The zip archive is encrypted. Make it again without a password.")
-        if info.compress_type not in ZIP_METHODS:
-            on_skipped(f"skipped: {printable(info.filename)} is compressed with an unusual method.")
-            continue
-        yield info.filename, _ZipMember(archive, info, meter).read
-
-
-class _ZipMember:
-    """A file in a zip archive, opened when it is read, so that damage shows there and then."""
-
-    def __init__(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo, meter: Meter) -> None:
-        self._archive = archive
-        self._info = info
-        self._meter = meter
-
-    @cached_property
-    def _stream(self) -> IO[bytes]:
-        return self._archive.open(self._info)
-
-    def read(self, size: int) -> bytes:
-        return self._meter.count(self._stream.read(size))
-
-
-def _is_tar(data: bytes) -> bool:
-    block = data[: tarfile.BLOCKSIZE]
-    try:
-        tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-    except tarfile.HeaderError:
-        return block == TAR_END  # an archive without entries
-    return True
-
-
-def _tar_members(stream: Readable, meter: Meter) -> Iterator[tuple[str, Read]]:
-    """Walks a tar from front to end.
-
-    tarfile reads each header; TarFile itself would follow chains of extended headers recursively, and search
-    them with expressions of quadratic cost, which a stranger's archive can turn into hours.
-    """
-    left = 0  # bytes of the current entry still to come
-
-    def expand(size: int) -> bytes:
-        try:
-            return meter.count(stream.read(size))
-        except TAR_DAMAGE as error:
-            raise meter.invalid("The tar archive is damaged or cut short. Upload it again.") from error
-
-    def read(size: int) -> bytes:
-        nonlocal left
-        size = min(size, left)
-        chunk = expand(size)
-        if len(chunk) < size:
-            raise meter.invalid("The tar archive is cut short. Upload it again.")
-        left -= size
-        return chunk
-
-    long_name = None
-    while block := expand(tarfile.BLOCKSIZE):
-        meter.count_entry()
-        if block == TAR_END:
-            return
-        try:
-            header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-        except tarfile.HeaderError as error:
-            raise meter.invalid("The file is not a tar archive, or a damaged one. Upload it again.") from error
-        if header.size < 0:
-            raise meter.invalid("The tar archive is damaged. Upload it again.")
-        left = 0 if header.type in TAR_BODILESS else header.size
-        padding = -left % tarfile.BLOCKSIZE
-        if header.type in TAR_NAMES:
-            long_name = _long_name(read(MAX_NAME_BYTES)) or long_name
-        else:
-            name, long_name = long_name or header.name, None
-            if header.isreg() and not header.issparse() and not _is_hidden(name):
-                yield name, read
-        while left:
-            read(SKIPPED_BYTES)
-        expand(padding)
-
-
-def _long_name(records: bytes) -> str | None:
-    """The name in the body of a GNU long name or of a pax extended header; a mere label, so roughly."""
-    path = re.search(rb"(?:^|\n)[0-9]{1,6} path=([^\n]*)\n", records)
-    if path is None and re.match(rb"[0-9]{1,6} [^\n=]{1,99}=", records):
-        return None  # a pax header about other things
-    return (path[1] if path else records.partition(b"\0")[0]).decode("utf-8", "replace")
-
-
-def _is_hidden(name: str) -> bool:
-    parts = re.split(r"[/\\]", name)
-    return any(part == "__MACOSX" or (part[:1] == "." and part not in (".", "..")) for part in parts)
-
-
-def printable(name: str) -> str:
-    """A name as messages may carry it: its end, where the file's own name is, without control characters."""
-    shown = name.removeprefix("./")[-SHOWN_NAME:]
-    return "".join(character if character.isprintable() else "?" for character in shown) or "A nameless file"

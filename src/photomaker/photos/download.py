@@ -17,7 +17,7 @@ from urllib.parse import unquote_to_bytes
 import httpcore
 import httpx
 
-from photomaker.errors import FileDownloadError, FileTooLargeError
+from photomaker.errors import FileDownloadError, FileTooLargeError, typed
 from photomaker.photos.connections import CheckingBackend, Resolve, Watch
 
 MAX_ARCHIVE_BYTES = 512 * 1024**2  # fifty photos as a camera writes them; held in memory about once
@@ -27,6 +27,7 @@ MAX_REDIRECTS = 5
 TOTAL_SECONDS = 120.0  # from the first look-up to the last byte
 CHUNK_BYTES = 64 * 1024
 
+MALFORMED = "The URL is malformed. Use an https URL, an http URL, or a data URI."
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 DEFAULT_PORTS = {"http": 80, "https": 443}
 USER_AGENT = "photomaker"
@@ -61,7 +62,19 @@ def fetch(
         FileTooLargeError: There are more than ``max_bytes``.
         Cancelled: ``cancelled`` said so.
     """
-    url = url.strip()
+    with typed(lambda: FileDownloadError(field, MALFORMED)):
+        return _fetched(url.strip(), field, max_bytes, allow, cancelled, total_seconds, resolve)
+
+
+def _fetched(
+    url: str,
+    field: str,
+    max_bytes: int,
+    allow: frozenset[str],
+    cancelled: Callable[[], bool],
+    total_seconds: float,
+    resolve: Resolve,
+) -> bytes:
     if url[:5].lower() == "data:":
         return _from_data_uri(url, field, max_bytes)
     watch = Watch(field, time.monotonic() + total_seconds, cancelled)
@@ -91,7 +104,7 @@ def _parsed(url: str, field: str, base: httpx.URL | None = None) -> httpx.URL:
     try:
         target = base.join(url) if base else httpx.URL(url)
     except (httpx.InvalidURL, ValueError) as error:
-        raise FileDownloadError(field, "The URL is malformed. Use an https URL, an http URL, or a data URI.") from error
+        raise FileDownloadError(field, MALFORMED) from error
     if target.scheme not in DEFAULT_PORTS or not 0 < len(target.host) <= 253 or not _port(target) < 2**16:
         raise FileDownloadError(field, "The URL cannot be fetched. Use an https URL, an http URL, or a data URI.")
     if target.userinfo:

@@ -4,18 +4,21 @@ import contextlib
 import hashlib
 import io
 import shutil
+import struct
 import tempfile
 import time
+import zipfile
+import zlib
 from pathlib import Path
 
 from photomaker.deployment import Deployment, on_disk
-from photomaker.photos.containers import ZIP_DAMAGE
 from photomaker.weights.checkpoints import CheckpointError
 from photomaker.weights.locks import exclusive
 from photomaker.weights.partial_downloads import ABANDONED
 from photomaker.weights.prepared import cache_root
 
 UNFINISHED = ".unfinished-"
+ZIP_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError, struct.error)
 
 
 def face_models(deployment: Deployment) -> Path:
