@@ -9,7 +9,7 @@ import signal
 import sqlite3
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,10 +21,9 @@ from rich.markup import escape
 
 from localfal.environment import Addresses, client_environment
 from localfal.execute import COMMAND_NOT_FOUND, COMMAND_NOT_RUN, run_command
-from localfal.platform import Platform, Settings
+from localfal.platform import AppStartError, Platform, Settings
 from localfal.runner_log import RunnerLog
-from localfal.runners import RunnerStartError
-from localfal.state import StateFolder, StateInUseError
+from localfal.state import StateFolder, StateInUseError, StateVersionError
 
 app = typer.Typer(
     help="fal's platform on one machine: any fal.App behind fal's own wire protocol, without an account.",
@@ -62,9 +61,12 @@ def parse_duration(text: str) -> float:
     return float(match[1]) * UNITS[match[2]]
 
 
-Reference = Annotated[str, typer.Argument(metavar="APP", help="The app, as `path.py::Class`.")]
-AppId = Annotated[str, typer.Option("--as", metavar="OWNER/ALIAS", parser=parse_app_id, help="Its name on fal.")]
-Runners = Annotated[int, typer.Option(min=1, max=64, help="How many runner processes.")]
+References = Annotated[list[str], typer.Argument(metavar="APP…", help="The apps, each as `path.py::Class`.")]
+AppIds = Annotated[
+    list[str],
+    typer.Option("--as", metavar="OWNER/ALIAS", parser=parse_app_id, help="Its name on fal; once for each app."),
+]
+Runners = Annotated[int, typer.Option(min=1, max=64, help="How many runner processes for each app.")]
 State = Annotated[Path, typer.Option(metavar="DIR", help="Queue, results, uploads, certificates.", file_okay=False)]
 Keep = Annotated[
     float,
@@ -75,25 +77,28 @@ Port = Annotated[int, typer.Option(min=0, max=65535, help="The plain HTTP port; 
 
 @app.command()
 def serve(
-    reference: Reference,
-    app_id: AppId,
+    references: References,
+    app_ids: AppIds,
     runners: Runners = 1,
     state: State = Path(".localfal"),
     keep: Keep = "7d",  # type: ignore[assignment]  # parsed, like what is typed
     port: Port = 0,
 ) -> None:
-    """Serve an app as fal would: fal.run, queue.fal.run, rest.fal.ai and v3.fal.media, on this machine only."""
-    settings = Settings(reference, app_id, state, runners, keep, port)
+    """Serve apps as fal would: fal.run, queue.fal.run, rest.fal.ai and v3.fal.media, on this machine only.
+
+    Several apps (`localfal serve a.py::A b.py::B --as owner/a --as owner/b`) find each other under those hosts.
+    """
+    settings = Settings(_named(references, app_ids), state, runners, keep, port)
     sys.exit(asyncio.run(_serve(settings)))
 
 
 @app.command("exec", context_settings={"allow_interspersed_args": False, "ignore_unknown_options": False})
 def execute(
     command: Annotated[list[str], typer.Argument(metavar="COMMAND…", help="What to run, after `--`.")],
-    reference: Annotated[str | None, typer.Option("--app", help="The app, as `path.py::Class`.")] = None,
-    app_id: Annotated[
-        str | None, typer.Option("--as", metavar="OWNER/ALIAS", parser=parse_app_id, help="Its name on fal.")
-    ] = None,
+    references: Annotated[
+        list[str], typer.Option("--app", metavar="APP", help="The app, as `path.py::Class`; may be repeated.")
+    ] = [],  # noqa: B006 - typer copies it
+    app_ids: AppIds = [],  # noqa: B006
     runners: Runners = 1,
     state: State = Path(".localfal"),
 ) -> None:
@@ -102,9 +107,16 @@ def execute(
     Uses the platform that serves from the state folder; without one, starts one for --app and --as, and stops it
     afterwards. COMMAND reaches other https hosts only where NO_PROXY names them.
     """
-    if (reference is None) != (app_id is None):
-        _fail("--app and --as go together")
-    sys.exit(asyncio.run(_execute(command, reference, app_id, runners, state)))
+    sys.exit(asyncio.run(_execute(command, _named(references, app_ids), runners, state)))
+
+
+def _named(references: list[str], app_ids: list[str]) -> dict[str, str]:
+    """The apps by their ids."""
+    if len(references) != len(app_ids):
+        _fail(f"{len(references)} apps and {len(app_ids)} names: each app needs one --as, in the same order")
+    if len(set(app_ids)) < len(app_ids):
+        _fail("two apps cannot have one name")
+    return dict(zip(app_ids, references, strict=True))
 
 
 async def _serve(settings: Settings) -> int:
@@ -113,24 +125,24 @@ async def _serve(settings: Settings) -> int:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with _platform(settings, echo=True, stop=stop) as platform:
         if platform is not None:
-            _explain(settings.app_id, platform.addresses)
+            _explain(settings.apps, platform.addresses)
             await stop.wait()
             console.print("localfal: stopping")
     return 0
 
 
-async def _execute(command: list[str], reference: str | None, app_id: str | None, runners: int, state: Path) -> int:
+async def _execute(command: list[str], apps: dict[str, str], runners: int, state: Path) -> int:
     with _usable(state):
         folder = StateFolder(state)
     if folder.in_use():
-        code = await run_command(command, client_environment(await _running(folder, app_id)))
-    elif reference is None or app_id is None:
+        code = await run_command(command, client_environment(await _running(folder, apps)))
+    elif not apps:
         _fail(f"no platform serves from {state}: start one with `localfal serve`, or pass --app and --as")
     else:
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        async with _platform(Settings(reference, app_id, state, runners), echo=False, stop=stop) as platform:
+        async with _platform(Settings(apps, state, runners), echo=False, stop=stop) as platform:
             if platform is None:
                 return KILLED
             code = await run_command(command, client_environment(platform.addresses))
@@ -146,15 +158,17 @@ KILLED = 128 + signal.SIGINT
 async def _platform(settings: Settings, *, echo: bool, stop: asyncio.Event) -> AsyncIterator[Platform | None]:
     """A started platform, stopped at the end; None when it was told to stop before it was ready."""
     with _usable(settings.state):
-        runner_log = RunnerLog(settings.state / "runner.log", echo=console if echo else None)
+        runner_log = RunnerLog(
+            settings.state / "runner.log", echo=console if echo else None, several=len(settings.apps) > 1
+        )
         platform = Platform(replace(settings, on_line=runner_log.add))
-    started = time.monotonic()
+    started, names = time.monotonic(), ", ".join(settings.apps)
     starting = asyncio.create_task(platform.start())
     stopping = asyncio.create_task(stop.wait())
     try:
         with console.status("") as status:
             while not (starting.done() or stopping.done()):
-                line = f"localfal: {settings.app_id} is setting up · {time.monotonic() - started:.0f} s"
+                line = f"localfal: setting up {names} · {time.monotonic() - started:.0f} s"
                 status.update(f"{line} · {escape(runner_log.last[:80])}" if runner_log.last else line)
                 await asyncio.wait([starting, stopping], timeout=0.5, return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
@@ -166,12 +180,13 @@ async def _platform(settings: Settings, *, echo: bool, stop: asyncio.Event) -> A
         starting.result()
     except StateInUseError as error:
         _fail(f"{error}; pass another --state, or use the one that runs")
-    except RunnerStartError as error:
-        _fail(f"{settings.reference} does not start\n{error}")
-    except (OSError, sqlite3.Error) as error:
+    except AppStartError as error:
+        _fail(f"{settings.apps[error.app_id]} does not start: {error}\nThe whole log is {runner_log.path}")
+    except (OSError, sqlite3.Error, StateVersionError) as error:
         _fail(f"cannot start: {error}")
     else:
-        console.print(f"localfal: {settings.app_id} is ready after {time.monotonic() - started:.1f} s")
+        are = "are" if len(settings.apps) > 1 else "is"
+        console.print(f"localfal: {names} {are} ready after {time.monotonic() - started:.1f} s")
         try:
             yield platform
         finally:
@@ -181,21 +196,23 @@ async def _platform(settings: Settings, *, echo: bool, stop: asyncio.Event) -> A
         runner_log.close()
 
 
-async def _running(folder: StateFolder, app_id: str | None) -> Addresses:
+async def _running(folder: StateFolder, apps: Iterable[str]) -> Addresses:
     """The platform that another process serves from the folder, once it is ready."""
     deadline = time.monotonic() + STARTING_SECONDS
     while not (note := folder.read_note()).get("ready"):
         if time.monotonic() > deadline or not folder.in_use():
             _fail(f"the platform that serves from {folder.path} did not become ready")
         await asyncio.sleep(0.2)
-    if app_id is not None and note["app"] != app_id:
-        _fail(f"the platform that serves from {folder.path} serves {note['app']}, not {app_id}")
+    for app_id in apps:
+        if app_id not in note["apps"]:
+            _fail(f"the platform that serves from {folder.path} serves {', '.join(note['apps'])}, not {app_id}")
     return Addresses(**note["ports"], bundle=folder.path / "ca-bundle.pem")
 
 
-def _explain(app_id: str, addresses: Addresses) -> None:
-    console.print(f"  {addresses.origin}/{app_id} · queue: {addresses.origin}/queue/{app_id}\n", soft_wrap=True)
-    console.print("  For curl, Python and Node, in the shell that runs them:\n")
+def _explain(app_ids: Iterable[str], addresses: Addresses) -> None:
+    for app_id in app_ids:
+        console.print(f"  {addresses.origin}/{app_id} · queue: {addresses.origin}/queue/{app_id}", soft_wrap=True)
+    console.print("\n  For curl, Python and Node, in the shell that runs them:\n")
     for name, value in client_environment(addresses).items():
         # Paste-ready: whole lines, never wrapped.
         console.print(f"export {name}={shlex.quote(value)}", soft_wrap=True, markup=False)

@@ -1,92 +1,150 @@
 """A direct call (`fal.run`): straight to a runner, as soon as one is free; never tried twice."""
 
 import asyncio
-import contextlib
 import uuid
-from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 
 from starlette.types import Message, Receive, Send
 
-from localfal.dispatch import REPLACE_STATUSES, Dispatcher, passed_on, send_cancel
-from localfal.errors import PlatformError, RunnerLostError
-from localfal.runners import Runner
+from localfal import outcome as outcomes
+from localfal.buffer import STALL_SECONDS, AnswerBuffer, Memory
+from localfal.dispatch import Dispatcher, request_timeout, send_cancel
+from localfal.errors import PlatformError
+from localfal.exchange import RunnerResponse
+from localfal.fleet import follow_up
+from localfal.outcome import Outcome
+from localfal.runner import Exchange
+
+MAX_PART = 64 * 1024
 
 
-async def call(
-    dispatcher: Dispatcher,
-    method: str,
-    path: str,
-    headers: dict[str, str],
-    body: bytes,
-    start_timeout: float | None,
-    receive: Receive,
-    send: Send,
-) -> None:
-    """Answer a direct call; a caller that hangs up gives up its turn, or has the app told."""
-    request_id = str(uuid.uuid4())
-    headers = {**headers, "x-fal-request-id": request_id}
-    caller = _Caller(receive)
+@dataclass(frozen=True)
+class DirectCall:
+    """What the app gets, and how long its caller waits for a runner."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    start_timeout: float | None = None
+    hint: str | None = None
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+
+async def answer(dispatcher: Dispatcher, call: DirectCall, memory: Memory, receive: Receive, send: Send) -> None:
+    """Answer a direct call; a caller that hangs up gives up its turn, or has the app told.
+
+    Returns when the runner is free again; raises the PlatformError that the caller gets instead of an answer.
+    """
+    work = _Work(dispatcher, call, AnswerBuffer(memory))
+    leaving = asyncio.create_task(_left(receive))
+    sending = asyncio.create_task(work.send_on(send))
     try:
-        async with dispatcher.lease(start_timeout) as runner:
-            caller.on_leave = lambda: send_cancel(runner, path, request_id)
-            await _pass_through(runner, method, path, headers, body, send)
-    except asyncio.CancelledError:
-        if not caller.left:
-            raise
+        await asyncio.wait({leaving, sending}, return_when=asyncio.FIRST_COMPLETED)
+        if sending.done() and not isinstance(sending.exception(), TimeoutError):
+            sending.result()
+        else:  # hung up, or reads nothing any more
+            sending.cancel()
+            await work.leave()
+        await work.done()
     except PlatformError as error:
-        error.headers["x-fal-request-id"] = request_id
+        error.headers["x-fal-request-id"] = call.id
         raise
     finally:
-        await caller.stop()
+        leaving.cancel()
+        sending.cancel()
+        await asyncio.gather(leaving, sending, return_exceptions=True)
+        await work.stop()
 
 
-class _Caller:
-    """Watches whether a direct caller hangs up: while it waits, its turn is given up; later, the app is told."""
+class _Work:
+    """The runner's side of a call."""
 
-    def __init__(self, receive: Receive) -> None:
-        self.left = False
-        self.on_leave: Callable[[], Awaitable[None]] | None = None
-        self._call = asyncio.current_task()
-        self._watch = asyncio.create_task(self._wait(receive))
+    def __init__(self, dispatcher: Dispatcher, call: DirectCall, buffer: AnswerBuffer) -> None:
+        self._dispatcher = dispatcher
+        self._call = call
+        self._buffer = buffer
+        self._exchange: Exchange | None = None
+        self._head: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self._broken = False
+        self._asides: list[asyncio.Task[None]] = []
+        self._task = asyncio.create_task(self._run())
 
-    async def _wait(self, receive: Receive) -> None:
-        message: Message = {}
-        while message.get("type") != "http.disconnect":
-            message = await receive()
-        self.left = True
-        if self.on_leave is not None:
-            await self.on_leave()
-        elif self._call is not None:
-            self._call.cancel()
+    async def send_on(self, send: Send) -> None:
+        """Send the answer to the caller as it comes; raises TimeoutError when the caller takes nothing of it."""
+        await send(await self._head)
+        async for chunk in self._buffer.parts():
+            for start in range(0, len(chunk), MAX_PART):
+                async with asyncio.timeout(STALL_SECONDS):
+                    part = chunk[start : start + MAX_PART]
+                    await send({"type": "http.response.body", "body": part, "more_body": True})
+        if not self._broken:
+            await send({"type": "http.response.body", "body": b""})
+
+    async def leave(self) -> None:
+        """Nobody waits any more: give up the turn, or tell the app, in both ways that fal has."""
+        self._buffer.abandon()
+        if self._exchange is None:
+            self._task.cancel()
+            return
+        cancel = send_cancel(self._exchange.runner, self._call.path, self._call.id, lambda: not self._task.done())
+        self._asides = [asyncio.create_task(work) for work in (self._exchange.hang_up(), cancel)]
+
+    async def done(self) -> None:
+        """Return when the runner is free again."""
+        await asyncio.wait({self._task})
 
     async def stop(self) -> None:
-        self._watch.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._watch
+        """Let go of everything."""
+        tasks = [self._task, *self._asides]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._head.done() and not self._head.cancelled():
+            self._head.exception()  # nobody may have waited for it
+
+    async def _run(self) -> None:
+        try:
+            async with self._dispatcher.lease(self._call.start_timeout, self._call.hint) as exchange:
+                self._exchange = exchange
+                error, outcome = await self._relay(exchange)
+                await follow_up(exchange.runner, outcome)
+            if error is not None:
+                raise error
+        except PlatformError as error:
+            self._broken = self._head.done()
+            if not self._broken:
+                self._head.set_exception(error)
+        finally:
+            self._buffer.end()
+            self._head.cancel()
+
+    async def _relay(self, exchange: Exchange) -> tuple[PlatformError | None, Outcome]:
+        call, outcome = self._call, Outcome()
+        headers = {**call.headers, "x-fal-request-id": call.id}
+        try:
+            async with (
+                request_timeout(exchange.runner),
+                exchange.send(call.method, call.path, headers, call.body) as response,
+            ):
+                outcome = outcomes.of_answer(response.status, response.headers)
+                self._head.set_result(_start(response, call.id))
+                async for chunk in response.chunks:
+                    await self._buffer.put(chunk)
+        except PlatformError as error:
+            return error, outcomes.of_error(error)
+        return None, outcome
 
 
-async def _pass_through(
-    runner: Runner, method: str, path: str, headers: dict[str, str], body: bytes, send: Send
-) -> None:
-    """Send one request to a runner, and its answer to the caller as it comes."""
-    started = False
-    try:
-        async with runner.connection.send(method, path, headers, body) as response:
-            if response.status in REPLACE_STATUSES:
-                runner.doomed = True
-            answer = {**passed_on(response.headers), "x-fal-request-id": headers["x-fal-request-id"]}
-            if "content-length" in response.headers:
-                answer["content-length"] = response.headers["content-length"]
-            raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.items()]
-            await send({"type": "http.response.start", "status": response.status, "headers": raw})
-            started = True
-            async for chunk in response.chunks:
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
-    except RunnerLostError:
-        runner.doomed = True
-        if not started:
-            raise
-    finally:
-        if runner.doomed:
-            runner.kill()
+def _start(response: RunnerResponse, request_id: str) -> Message:
+    kept = {**outcomes.passed_on(response.status, response.headers), "x-fal-request-id": request_id}
+    if "content-length" in response.headers:
+        kept["content-length"] = response.headers["content-length"]
+    raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in kept.items()]
+    return {"type": "http.response.start", "status": response.status, "headers": raw}
+
+
+async def _left(receive: Receive) -> None:
+    message: Message = {}
+    while message.get("type") != "http.disconnect":
+        message = await receive()

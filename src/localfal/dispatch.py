@@ -14,10 +14,20 @@ from typing import Any
 
 import httpx
 
-from localfal.errors import InternalError, PlatformError, RunnerAnswerTooLargeError, RunnerLostError, StartTimeoutError
+from localfal import outcome as outcomes
+from localfal.errors import (
+    InternalError,
+    PlatformError,
+    RequestTimeoutError,
+    RunnerAnswerTooLargeError,
+    StartTimeoutError,
+)
+from localfal.fleet import follow_up
 from localfal.jobs import Answer, Job
-from localfal.queue import MAX_ATTEMPTS, Queue
-from localfal.runners import Runner
+from localfal.outcome import Outcome
+from localfal.queue import Queue
+from localfal.runner import Exchange, Runner
+from localfal.runner_output import Line
 from localfal.state import STORE_AGAIN_SECONDS, until_stored
 
 log = logging.getLogger(__name__)
@@ -25,40 +35,44 @@ log = logging.getLogger(__name__)
 MAX_ANSWER_BYTES = 128 * 1024 * 1024
 CANCEL_SECONDS = 10.0
 CANCEL_AGAIN = (0.2, 0.5, 1.0, 2.0, 4.0)
-# fal replaces a runner that answers one of these, and tries the request again on another.
-REPLACE_STATUSES = (503, 504)
-NOT_PASSED_ON = frozenset(
-    {"connection", "content-length", "date", "keep-alive", "server", "transfer-encoding", "upgrade", "vary"}
-)
+
+
+class _Caller:
+    """A direct caller in line."""
+
+    def __init__(self, hint: str | None) -> None:
+        self.hint = hint
+        self.turn: asyncio.Future[Exchange] = asyncio.get_running_loop().create_future()
 
 
 class Dispatcher:
-    """Hands every runner one request at a time: callers on `fal.run` first, then the queue in its order."""
+    """Hands every runner as many requests as it takes: callers on `fal.run` first, then the queue in its order."""
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
-        self._idle: deque[Runner] = deque()
-        self._callers: deque[asyncio.Future[Runner]] = deque()
-        self._working: dict[str, tuple[Runner, str]] = {}
+        self._runners: deque[Runner] = deque()
+        self._callers: deque[_Caller] = deque()
+        self._working: dict[str, tuple[Exchange, str]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
     def runner_ready(self, runner: Runner) -> None:
-        """A runner can take a request."""
-        self._idle.append(runner)
+        """A runner can take requests."""
+        self._runners.append(runner)
         self.pump()
 
     def runner_gone(self, runner: Runner) -> None:
         """A runner ended."""
         with contextlib.suppress(ValueError):
-            self._idle.remove(runner)
+            self._runners.remove(runner)
 
     def pump(self, *, late: bool = False) -> None:
         """Give every free runner something to do, if there is something; first answer those that are too `late`."""
+        self._serve_callers()  # who need nothing of the disk, which may be full
         try:
             if late:
                 self._queue.time_out()
-            self._hand_out()
+            self._start_jobs()
             deadline = self._queue.next_deadline()
         except sqlite3.OperationalError as error:
             log.warning("the queue cannot be written: %s", error)
@@ -74,86 +88,74 @@ class Dispatcher:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     @asynccontextmanager
-    async def lease(self, start_timeout: float | None) -> AsyncIterator[Runner]:
-        """A runner for one direct call, within the caller's time to start; raises StartTimeoutError."""
-        waiting: asyncio.Future[Runner] = asyncio.get_running_loop().create_future()
-        self._callers.append(waiting)
+    async def lease(self, start_timeout: float | None, hint: str | None = None) -> AsyncIterator[Exchange]:
+        """A runner's turn for one direct call, within the caller's time to start; raises StartTimeoutError."""
+        caller = _Caller(hint)
+        self._callers.append(caller)
         self.pump()
         try:
             async with asyncio.timeout(start_timeout):
-                runner = await waiting
+                exchange = await caller.turn
         except (TimeoutError, asyncio.CancelledError) as error:
-            if waiting.done() and not waiting.cancelled():  # in the same turn
-                self._release(waiting.result())
+            if caller.turn.done() and not caller.turn.cancelled():  # in the same turn
+                self._release(caller.turn.result())
             if isinstance(error, TimeoutError):
                 raise StartTimeoutError from None
             raise
-        runner.begin(None)
         try:
-            yield runner
+            yield exchange
         finally:
-            runner.end()
-            self._release(runner)
+            self._release(exchange)
 
     def cancel(self, request_id: str) -> None:
         """Tell the app that the caller no longer wants the request it works on."""
         working = self._working.get(request_id)
         if working is not None:
-            runner, path = working
-            self._spawn(send_cancel(runner, path, request_id, lambda: request_id in self._working))
+            exchange, path = working
+            self._spawn(send_cancel(exchange.runner, path, request_id, lambda: request_id in self._working))
 
-    def _hand_out(self) -> None:
-        while self._idle:
-            caller = self._next_caller()
-            if caller is not None:
-                caller.set_result(self._idle.popleft())
-                continue
+    def _serve_callers(self) -> None:
+        while self._callers and any(runner.free for runner in self._runners):
+            caller = self._callers.popleft()
+            if not caller.turn.done():
+                caller.turn.set_result(self._choose(caller.hint).begin(None))
+
+    def _start_jobs(self) -> None:
+        while any(runner.free for runner in self._runners):
             job = self._queue.start_next()
             if job is None:
                 return
-            self._spawn(self._process(self._idle.popleft(), job))
+            log_line: Callable[[Line], None] = partial(self._queue.add_log, job.id)
+            self._spawn(self._process(self._choose(job.hint).begin(log_line), job))
 
-    def _next_caller(self) -> asyncio.Future[Runner] | None:
-        while self._callers:
-            caller = self._callers.popleft()
-            if not caller.done():
-                return caller
-        return None
+    def _choose(self, hint: str | None) -> Runner:
+        """The runner for a request: one that offers its hint, else the one with the least to do, the longest idle."""
+        free = [runner for runner in self._runners if runner.free]
+        runner = min(free, key=lambda runner: (hint is None or hint not in runner.hints, len(runner.exchanges)))
+        self._runners.remove(runner)
+        self._runners.append(runner)
+        return runner
 
-    def _release(self, runner: Runner) -> None:
-        if not runner.doomed:
-            self._idle.append(runner)
+    def _release(self, exchange: Exchange) -> None:
+        exchange.runner.end(exchange)
         self.pump()
 
-    async def _process(self, runner: Runner, job: Job) -> None:
-        self._working[job.id] = (runner, job.path)
-        runner.begin(lambda line: self._queue.add_log(job.id, line))
-        replace = again = False
+    async def _process(self, exchange: Exchange, job: Job) -> None:
+        self._working[job.id] = (exchange, job.path)
+        runner = exchange.runner
         try:
-            answer = await send_job(runner, job)
-            replace = again = answer.status in REPLACE_STATUSES
-        except RunnerLostError as error:
-            answer = Answer.from_error(error)
-            replace = again = True
-        except PlatformError as error:
-            answer = Answer.from_error(error)
-        except Exception:
-            # One request must not hold up all others, now and after every restart.
-            log.exception("request %s", job.id)
-            answer = Answer.from_error(InternalError())
-            replace = True
+            answer, outcome = await _answered(exchange, job)
+            await follow_up(runner, outcome)
         finally:
             del self._working[job.id]
-            runner.end()
-        if again and job.attempt < MAX_ATTEMPTS and not job.no_retry:
-            await until_stored(lambda: self._queue.requeue(job.id))
+            runner.end(exchange)
+        # A result may have to wait for room on the disk; the runner need not.
+        self._serve_callers()
+        if outcomes.tried_again(job, outcome, runner.options):
+            await until_stored(lambda: self._queue.requeue(job.id, outcome.condition))
         else:
             await until_stored(lambda: self._queue.complete(job.id, answer))
-        if replace:
-            runner.kill()
-            self.pump()
-        else:
-            self._release(runner)
+        self.pump()
 
     def _wake_at(self, deadline: float | None) -> None:
         if self._timer is not None:
@@ -169,16 +171,39 @@ class Dispatcher:
         task.add_done_callback(self._tasks.discard)
 
 
-async def send_job(runner: Runner, job: Job) -> Answer:
-    """Run a queued request to its end."""
+@asynccontextmanager
+async def request_timeout(runner: Runner) -> AsyncIterator[None]:
+    """The app's time for one request; a runner that takes longer may be stuck, and ends."""
+    try:
+        async with asyncio.timeout(runner.options.request_timeout):
+            yield
+    except TimeoutError:
+        raise RequestTimeoutError from None
+
+
+async def _answered(exchange: Exchange, job: Job) -> tuple[Answer, Outcome]:
+    """Run a queued request to its end, whatever that is."""
+    try:
+        async with request_timeout(exchange.runner):
+            return await _send(exchange, job)
+    except PlatformError as error:
+        return Answer.from_error(error), outcomes.of_error(error)
+    except Exception:
+        # One request must not hold up all others, now and after every restart.
+        log.exception("request %s", job.id)
+        return Answer.from_error(InternalError()), Outcome(stop_runner=True)
+
+
+async def _send(exchange: Exchange, job: Job) -> tuple[Answer, Outcome]:
     headers = {**job.headers, "x-fal-request-id": job.id}
     body = bytearray()
-    async with runner.connection.send("POST", job.path, headers, job.body) as response:
+    async with exchange.send("POST", job.path, headers, job.body) as response:
         async for chunk in response.chunks:
             body += chunk
             if len(body) > MAX_ANSWER_BYTES:
                 raise RunnerAnswerTooLargeError(f"The app's answer is above {MAX_ANSWER_BYTES} bytes")
-    return Answer(response.status, passed_on(response.headers), bytes(body))
+    kept = outcomes.passed_on(response.status, response.headers)
+    return Answer(response.status, kept, bytes(body)), outcomes.of_answer(response.status, response.headers)
 
 
 async def send_cancel(runner: Runner, path: str, request_id: str, working: Callable[[], bool] = lambda: True) -> None:
@@ -205,8 +230,3 @@ async def send_cancel(runner: Runner, path: str, request_id: str, working: Calla
         await asyncio.sleep(pause)
         if not working():
             return
-
-
-def passed_on(headers: dict[str, str]) -> dict[str, str]:
-    """The app's response headers that are the caller's business."""
-    return {name: value for name, value in headers.items() if name.lower() not in NOT_PASSED_ON}

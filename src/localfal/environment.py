@@ -10,6 +10,8 @@ CLIENT_KEY = "localfal:client"
 RUNNER_KEY = "localfal:runner"
 # Tells a runner which of its file descriptors closes when its gateway ends.
 LIFELINE = "LOCALFAL_LIFELINE"
+# Tells a runner where it listens.
+SOCKET = "LOCALFAL_SOCKET"
 NODE_HOOK = Path(__file__).with_name("fal-hosts.mjs")
 LOOPBACK_NAMES = ("127.0.0.1", "localhost")
 

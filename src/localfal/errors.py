@@ -45,6 +45,13 @@ class UnauthorizedError(PlatformError):
     error_type = None
 
 
+class ForbiddenError(PlatformError):
+    """A caller that may not call at all."""
+
+    status = 403
+    error_type = None
+
+
 class NotFoundError(PlatformError):
     """No such application, request, path or file."""
 
@@ -66,6 +73,25 @@ class TooLargeError(PlatformError):
     """A body above the platform's bounds."""
 
     status = 413
+
+
+class StalledBodyError(PlatformError):
+    """A caller stopped sending in the middle of its request."""
+
+    status = 408
+
+    def __init__(self) -> None:
+        super().__init__("The request's body stopped coming")
+
+
+class BusyError(PlatformError):
+    """There is no room for another large request just now."""
+
+    status = 503
+    error_type = None
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"retry-after": "5"})
 
 
 class QueueFullError(PlatformError):
@@ -93,14 +119,43 @@ class StartTimeoutError(PlatformError):
         super().__init__("Request timed out", headers={TIMEOUT_TYPE_HEADER: "user"})
 
 
+class RequestTimeoutError(PlatformError):
+    """The app worked on the request for longer than its `request_timeout`."""
+
+    status = 504
+    error_type = "request_timeout"
+
+    def __init__(self) -> None:
+        super().__init__("Request timed out")
+
+
 class RunnerLostError(PlatformError):
     """The runner went away while it worked on the request."""
 
     status = 503
     error_type = "runner_disconnected"
 
+    def __init__(self, detail: str = "The runner disconnected unexpectedly during processing") -> None:
+        super().__init__(detail)
+
+
+class RunnerUnreachableError(RunnerLostError):
+    """The runner takes no connection."""
+
+    error_type = "runner_connection_refused"
+
     def __init__(self) -> None:
-        super().__init__("The runner disconnected unexpectedly during processing")
+        super().__init__("The runner refused the connection")
+
+
+class IncompleteAnswerError(RunnerLostError):
+    """The runner broke its answer off."""
+
+    status = 502
+    error_type = "runner_incomplete_response"
+
+    def __init__(self) -> None:
+        super().__init__("The runner sent an incomplete response payload")
 
 
 class ClientCancelledError(PlatformError):

@@ -1,4 +1,4 @@
-"""One HTTP exchange with a runner, in as few turns of the event loop as there are packets.
+"""HTTP exchanges with a runner, in as few turns of the event loop as there are packets.
 
 While hundreds of callers poll, every turn is long; a queue can hand a runner its next request no sooner than the turns
 of the last exchange are over. A general HTTP client takes seven of them for a small answer, this takes two or three.
@@ -6,18 +6,19 @@ of the last exchange are over. A general HTTP client takes seven of them for a s
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import h11
 
-from localfal.errors import RunnerLostError
+from localfal.errors import IncompleteAnswerError, RunnerLostError, RunnerUnreachableError
 
 CONNECT_SECONDS = 5.0
 # fal's runner closes idle connections after 300 s; one that is about to be closed is not used again.
 REUSE_SECONDS = 60.0
-CHUNK = 65536
+MAX_UNREAD = 1024 * 1024
 DONE = {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}
 
 
@@ -30,23 +31,72 @@ class RunnerResponse:
     chunks: AsyncIterator[bytes]
 
 
-class RunnerConnection:
-    """A kept-alive connection to a runner, for one exchange at a time."""
+class _Connection(asyncio.Protocol):
+    """One connection; what has been received can be read even when writing has failed.
 
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-        self._last_used = 0.0
+    A runner may answer before it has read all of a request, and close.
+    """
+
+    transport: asyncio.Transport
+
+    def __init__(self) -> None:
+        self.ended = False
+        self.last_used = 0.0
+        self._received = bytearray()
+        self._change = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        if len(self._received) > MAX_UNREAD:
+            self.transport.pause_reading()
+        self._change.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.ended = True
+        self._change.set()
+
+    async def read(self) -> bytes:
+        """What has come in; empty at the end."""
+        while not self._received and not self.ended:
+            self._change.clear()
+            await self._change.wait()
+        data = bytes(self._received)
+        self._received.clear()
+        if not self.ended:
+            self.transport.resume_reading()
+        return data
+
+    def usable(self) -> bool:
+        """Whether another exchange may begin."""
+        idle = time.monotonic() - self.last_used
+        return not (self.ended or self._received or self.transport.is_closing() or idle > REUSE_SECONDS)
+
+
+class RunnerConnections:
+    """The connections to a runner's socket: kept alive, each for one exchange at a time."""
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = str(socket)
+        self._idle: list[_Connection] = []
 
     @asynccontextmanager
     async def send(
-        self, method: str, target: str, headers: dict[str, str], body: bytes
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes
     ) -> AsyncIterator[RunnerResponse]:
-        """Send a request; raises RunnerLostError, here or from the chunks, when the runner goes away."""
-        protocol, reusable = h11.Connection(h11.CLIENT), False
+        """Send a request; raises a RunnerLostError, here or from the chunks, when the runner goes away."""
+        connection, protocol, reusable = await self._take(), h11.Connection(h11.CLIENT), False
         try:
-            reader = await self._write(protocol, method, target, headers, body)
-            events = _events(protocol, reader)
+            lines = {"host": "127.0.0.1", **headers, "content-length": str(len(body))}
+            # Callers may write Latin-1, which h11 takes as bytes only.
+            raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in lines.items()]
+            request = h11.Request(method=method, target=target, headers=raw)
+            parts = [protocol.send(part) for part in (request, h11.Data(data=body), h11.EndOfMessage())]
+            connection.transport.write(b"".join(part for part in parts if part))
+            events = _events(protocol, connection)
             head = await anext(events, None)  # None: the runner went away without an answer
             while isinstance(head, h11.InformationalResponse):
                 head = await anext(events, None)
@@ -56,60 +106,53 @@ class RunnerConnection:
             # After an exception in the app, the runner's server closes the connection without having said so.
             reusable = head.status_code < 500 and protocol.states == DONE
         finally:
-            self._last_used = time.monotonic()
-            if not reusable:
-                self.close()
+            connection.last_used = time.monotonic()
+            if reusable and not connection.ended:
+                self._idle.append(connection)
+            else:
+                connection.transport.abort()
+
+    async def reachable(self) -> bool:
+        """Whether the runner's server takes connections."""
+        try:
+            connection = await self._open()
+        except RunnerUnreachableError:
+            return False
+        connection.transport.close()
+        return True
 
     def close(self) -> None:
-        """Close the connection; the next exchange opens another."""
-        if self._streams is not None:
-            self._streams[1].close()
-            self._streams = None
+        """Close the idle connections."""
+        for connection in self._idle:
+            connection.transport.abort()
+        self._idle.clear()
 
-    async def _write(
-        self, protocol: h11.Connection, method: str, target: str, headers: dict[str, str], body: bytes
-    ) -> asyncio.StreamReader:
-        if not self._usable():
-            self.close()
-            await self._open()
-        if self._streams is None:
-            raise RunnerLostError
-        reader, writer = self._streams
-        lines = {"host": f"127.0.0.1:{self._port}", **headers, "content-length": str(len(body))}
-        # Callers may write Latin-1, which h11 takes as bytes only.
-        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in lines.items()]
-        request = h11.Request(method=method, target=target, headers=raw)
-        parts = [protocol.send(part) for part in (request, h11.Data(data=body), h11.EndOfMessage())]
-        try:
-            writer.write(b"".join(part for part in parts if part))
-            await writer.drain()
-        except OSError:
-            raise RunnerLostError from None
-        return reader
+    async def _take(self) -> _Connection:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable():
+                return connection
+            connection.transport.abort()
+        return await self._open()
 
-    def _usable(self) -> bool:
-        if self._streams is None or time.monotonic() - self._last_used > REUSE_SECONDS:
-            return False
-        reader, writer = self._streams
-        return not (reader.at_eof() or writer.is_closing())
-
-    async def _open(self) -> None:
+    async def _open(self) -> _Connection:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+                _, connection = await asyncio.get_running_loop().create_unix_connection(_Connection, self._socket)
         except (OSError, TimeoutError):
-            raise RunnerLostError from None
+            raise RunnerUnreachableError from None
+        return connection
 
 
-async def _events(protocol: h11.Connection, reader: asyncio.StreamReader) -> AsyncIterator[h11.Event]:
+async def _events(protocol: h11.Connection, connection: _Connection) -> AsyncIterator[h11.Event]:
     """The events of an answer, up to its end."""
     while True:
         try:
             event = protocol.next_event()
             if event is h11.NEED_DATA:
-                protocol.receive_data(await reader.read(CHUNK))
+                protocol.receive_data(await connection.read())
                 continue
-        except (OSError, h11.RemoteProtocolError):
+        except h11.RemoteProtocolError:
             raise RunnerLostError from None
         if isinstance(event, h11.EndOfMessage | h11.ConnectionClosed):
             return
@@ -118,9 +161,12 @@ async def _events(protocol: h11.Connection, reader: asyncio.StreamReader) -> Asy
 
 
 async def _chunks(events: AsyncIterator[h11.Event]) -> AsyncIterator[bytes]:
-    async for event in events:
-        if isinstance(event, h11.Data):
-            yield bytes(event.data)
+    try:
+        async for event in events:
+            if isinstance(event, h11.Data):
+                yield bytes(event.data)
+    except RunnerLostError:
+        raise IncompleteAnswerError from None
 
 
 def _joined(head: h11.Response) -> dict[str, str]:

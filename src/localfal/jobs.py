@@ -1,7 +1,8 @@
 """A request on its way: as it was submitted, as a runner gets it, as its status shows it, as it was answered."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from localfal.errors import ERROR_TYPE_HEADER, PlatformError
@@ -21,6 +22,8 @@ class Submission:
     no_retry: bool = False
     store_io: bool = True
     webhook: str | None = None
+    hint: str | None = None
+    retry_config: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,9 @@ class Job:
     body: bytes
     attempt: int
     no_retry: bool
+    hint: str | None = None
+    retry_config: Mapping[str, int] = field(default_factory=dict)
+    retries: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -4,23 +4,29 @@ import asyncio
 import contextlib
 import logging
 import os
+import shutil
 import socket
 import sqlite3
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 
+from localfal import realtime
 from localfal.certificates import ensure_certificates
 from localfal.dispatch import Dispatcher
 from localfal.environment import Addresses, runner_environment
+from localfal.fleet import Fleet
 from localfal.gateway import Gateway
+from localfal.hosted import HostedApp
+from localfal.payloads import Payloads
 from localfal.proxy import Proxy
 from localfal.queue import Queue
 from localfal.queue_api import QueueApi
-from localfal.runners import Fleet
+from localfal.runner import RunnerStartError
 from localfal.state import StateFolder
 from localfal.storage import Storage
 from localfal.storage_api import StorageApi
@@ -34,15 +40,22 @@ GOODBYE_SECONDS = 2
 
 @dataclass(frozen=True)
 class Settings:
-    """What to serve: a file reference `path.py::Class`, under the id `owner/alias`."""
+    """What to serve: file references `path.py::Class` by their ids `owner/alias`; each gets that many runners."""
 
-    reference: str
-    app_id: str
+    apps: Mapping[str, str]
     state: Path
     runners: int = 1
     keep: float = 7 * 24 * 3600.0
     http_port: int = 0
-    on_line: Callable[[int, str], None] = field(default=lambda number, line: None)
+    on_line: Callable[[str, int, str], None] = field(default=lambda app_id, number, line: None)
+
+
+class AppStartError(Exception):
+    """An app cannot start; the text is the cause."""
+
+    def __init__(self, app_id: str, cause: str) -> None:
+        super().__init__(cause)
+        self.app_id = app_id
 
 
 class _Server(uvicorn.Server):
@@ -62,9 +75,9 @@ class Platform:
         self._stack = contextlib.AsyncExitStack()
 
     async def start(self) -> None:
-        """Listen, start the runners, and return when the first is ready.
+        """Listen, start the runners, and return when the first of each app is ready.
 
-        Raises StateInUseError when another gateway has the state folder, RunnerStartError when the app cannot start.
+        Raises StateInUseError when another gateway has the state folder, RunnerStartError when an app cannot start.
         """
         try:
             await self._start()
@@ -87,33 +100,20 @@ class Platform:
         http, https, proxy_socket = self._listen()
         ports = {"http": _port(http), "https": _port(https), "proxy": _port(proxy_socket)}
         self.addresses = Addresses(**ports, bundle=certificates.bundle)
-        note: dict[str, Any] = {"app": settings.app_id, "pid": os.getpid(), "ports": ports, "ready": False}
+        note: dict[str, Any] = {"apps": list(settings.apps), "pid": os.getpid(), "ports": ports, "ready": False}
         folder.write_note(note)
         stack.callback(lambda: folder.write_note({**note, "ready": False}))
 
-        queue = Queue(database, settings.app_id)
-        queue.recover()
         storage = Storage(database, folder.files, settings.keep)
-        dispatcher = Dispatcher(queue)
         key = signing_key(folder.path / "webhook-key.pem")
-        webhooks = Webhooks(database, queue, key)
-        gateway = Gateway(
-            settings.app_id,
-            QueueApi(queue, dispatcher),
-            StorageApi(storage, self.addresses.origin),
-            dispatcher,
-            key_set(key),
-        )
-        self._background(webhooks.run())
-        self._background(_sweep(queue, storage, settings.keep))
-        fleet = Fleet(
-            settings.reference,
-            settings.runners,
-            runner_environment(self.addresses),
-            on_ready=dispatcher.runner_ready,
-            on_gone=dispatcher.runner_gone,
-            on_line=settings.on_line,
-        )
+        sockets = folder.sockets()
+        stack.callback(shutil.rmtree, sockets, ignore_errors=True)
+        apps = {app_id: self._host(app_id, reference, database, sockets) for app_id, reference in settings.apps.items()}
+        queues = [app.queue for app in apps.values()]
+        for queue in queues:
+            self._background(Webhooks(database, queue, key).run())
+        self._background(_sweep(queues, storage, settings.keep))
+        gateway = Gateway(apps, StorageApi(storage, self.addresses.origin), Payloads(apps, storage), key_set(key))
         application = gateway.asgi()
         self._serve(uvicorn.Config(application, **_SERVER_OPTIONS), http)
         secure = uvicorn.Config(application, **_SERVER_OPTIONS)
@@ -124,11 +124,45 @@ class Platform:
         stack.push_async_callback(proxy.stop)
         proxy_server = await asyncio.start_server(proxy.serve, sock=proxy_socket)
         stack.callback(proxy_server.close)
-        stack.push_async_callback(fleet.stop)
-        # Before the runners stop: their end is then nobody's failed attempt.
-        stack.push_async_callback(dispatcher.stop)
-        await fleet.start()
+        await self._start_runners(apps.values())
         folder.write_note({**note, "ready": True})
+
+    def _host(self, app_id: str, reference: str, database: sqlite3.Connection, sockets: Path) -> HostedApp:
+        settings = self._settings
+        queue = Queue(database, app_id)
+        queue.recover()
+        dispatcher = Dispatcher(queue)
+        fleet = Fleet(
+            reference,
+            settings.runners,
+            {**runner_environment(self.addresses), **identity(app_id)},
+            sockets,
+            on_ready=dispatcher.runner_ready,
+            on_gone=dispatcher.runner_gone,
+            on_line=lambda number, line: settings.on_line(app_id, number, line.text),
+        )
+        return HostedApp(app_id, queue, QueueApi(queue, dispatcher), dispatcher, fleet)
+
+    async def _start_runners(self, apps: Iterable[HostedApp]) -> None:
+        async def start(app: HostedApp) -> None:
+            try:
+                await app.fleet.start()
+            except RunnerStartError as error:
+                raise AppStartError(app.id, str(error)) from error
+
+        async def stop() -> None:
+            # Before the runners stop: their end is then nobody's failed attempt.
+            await asyncio.gather(*(app.dispatcher.stop() for app in apps))
+            await asyncio.gather(*(app.fleet.stop() for app in apps))
+
+        self._stack.push_async_callback(stop)
+        starting = [asyncio.create_task(start(app)) for app in apps]
+        try:
+            await asyncio.gather(*starting)
+        finally:
+            for task in starting:
+                task.cancel()
+            await asyncio.gather(*starting, return_exceptions=True)
 
     def _listen(self) -> tuple[socket.socket, socket.socket, socket.socket]:
         """The ports of the last time where they are free: the URLs in stored results then stay true."""
@@ -168,14 +202,27 @@ _SERVER_OPTIONS: dict[str, Any] = {
     "server_header": False,
     "timeout_graceful_shutdown": GOODBYE_SECONDS,
     "timeout_keep_alive": 75,
-    "ws": "none",
+    "ws": "websockets-sansio",
+    "ws_max_size": realtime.MAX_MESSAGE_BYTES,
 }
 
 
-async def _sweep(queue: Queue, storage: Storage, keep: float) -> None:
+def identity(app_id: str) -> dict[str, str]:
+    """What fal tells a runner about its app, in its environment."""
+    return {
+        "FAL_APP_ID": str(uuid.uuid5(uuid.NAMESPACE_URL, f"https://fal.run/{app_id}")),
+        "FAL_APP_NAME": app_id,
+        "FAL_HOST": "api.fal.ai",
+        "FAL_REGION": "local",
+        "FAL_USER_NICKNAME": app_id.partition("/")[0],
+    }
+
+
+async def _sweep(queues: Iterable[Queue], storage: Storage, keep: float) -> None:
     while True:
         try:
-            queue.forget(keep)
+            for queue in queues:
+                queue.forget(keep)
             storage.forget()
         except (sqlite3.OperationalError, OSError) as error:  # a full disk must not end the sweeping
             log.warning("what has expired could not be removed: %s", error)

@@ -8,11 +8,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
-from localfal.errors import ERROR_TYPE_HEADER, ClientCancelledError, StartTimeoutError
+from localfal.errors import (
+    ERROR_TYPE_HEADER,
+    BadRequestError,
+    ClientCancelledError,
+    NotFoundError,
+    StartTimeoutError,
+)
 from localfal.jobs import Answer, Entry, Job, State, Submission
+from localfal.runner_output import Line, without_paths
 
-MAX_ATTEMPTS = 10
 CLIENT_CLOSED = 499
 MAX_LOG_LINES = 10_000
 # fal keeps the result of a request sent with X-Fal-Store-IO: 0 for about an hour, so that it can be fetched.
@@ -31,6 +38,7 @@ class Queue:
     app: str
     on_change: list[Callable[[], None]] = field(default_factory=list)
     _log_lines: dict[str, int] = field(default_factory=dict)
+    _begun: dict[str, float] = field(default_factory=dict)
 
     def recover(self) -> None:
         """Put back what a stopped or killed gateway was working on; such a stop is no failed attempt."""
@@ -49,7 +57,7 @@ class Queue:
         timeout = submission.start_timeout
         self.database.execute(
             "INSERT INTO requests (id, app, path, headers, body, state, priority, start_by, no_retry, store_io,"
-            " webhook, created) VALUES (?, ?, ?, ?, ?, 'IN_QUEUE', ?, ?, ?, ?, ?, ?)",
+            " webhook, created, hint, retry_config) VALUES (?, ?, ?, ?, ?, 'IN_QUEUE', ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 request_id,
                 self.app,
@@ -62,6 +70,8 @@ class Queue:
                 submission.store_io,
                 submission.webhook,
                 now,
+                submission.hint,
+                json.dumps(dict(submission.retry_config)),
             ),
         )
         self._changed()
@@ -73,18 +83,17 @@ class Queue:
     def find(self, request_id: str) -> Entry | None:
         """A request's status."""
         row = self.database.execute(
-            "SELECT seq, state, priority, started, finished, error, error_type FROM requests WHERE id = ? AND app = ?",
+            "SELECT seq, state, priority, inference_time, error, error_type FROM requests WHERE id = ? AND app = ?",
             (request_id, self.app),
         ).fetchone()
         if row is None:
             return None
-        done = row["finished"] is not None and row["started"] is not None
         return Entry(
             id=request_id,
             seq=row["seq"],
             priority=row["priority"],
             state=row["state"],
-            inference_time=row["finished"] - row["started"] if done else None,
+            inference_time=row["inference_time"],
             error=row["error"],
             error_type=row["error_type"],
         )
@@ -106,8 +115,8 @@ class Queue:
         """Take the first waiting request out for a runner; those that waited too long are answered instead."""
         while True:
             row = self.database.execute(
-                "SELECT id, path, headers, body, attempts, no_retry, start_by FROM requests"
-                " WHERE app = ? AND state = 'IN_QUEUE' ORDER BY priority, seq LIMIT 1",
+                "SELECT id, path, headers, body, attempts, no_retry, start_by, hint, retry_config, retries"
+                " FROM requests WHERE app = ? AND state = 'IN_QUEUE' ORDER BY priority, seq LIMIT 1",
                 (self.app,),
             ).fetchone()
             if row is None:
@@ -120,6 +129,7 @@ class Queue:
                 "UPDATE requests SET state = 'IN_PROGRESS', started = ?, attempts = attempts + 1 WHERE id = ?",
                 (now, row["id"]),
             )
+            self._begun[row["id"]] = time.monotonic()
             self._changed()
             return Job(
                 id=row["id"],
@@ -128,16 +138,24 @@ class Queue:
                 body=row["body"],
                 attempt=row["attempts"] + 1,
                 no_retry=bool(row["no_retry"]),
+                hint=row["hint"],
+                retry_config=json.loads(row["retry_config"]),
+                retries=json.loads(row["retries"]),
             )
 
-    def requeue(self, request_id: str) -> None:
-        """Put a request back to where it stood: ahead of everything that came after it."""
+    def requeue(self, request_id: str, condition: str | None = None) -> None:
+        """Put a request back to where it stood: ahead of everything that came after it.
+
+        The `condition` under which it is tried again has its own count.
+        """
         if self.cancelled(request_id):
             self.complete(request_id, Answer.from_error(ClientCancelledError()))
             return
         self.database.execute(
-            "UPDATE requests SET state = 'IN_QUEUE', started = NULL WHERE id = ? AND state = 'IN_PROGRESS'",
-            (request_id,),
+            "UPDATE requests SET state = 'IN_QUEUE', started = NULL,"
+            " retries = json_set(retries, :path, coalesce(json_extract(retries, :path), 0) + 1)"
+            " WHERE id = :id AND state = 'IN_PROGRESS'",
+            {"id": request_id, "path": f"$.{condition or 'forced'}"},
         )
         self._changed()
 
@@ -146,10 +164,11 @@ class Queue:
         if answer.status == CLIENT_CLOSED:
             answer = replace(answer, headers={ERROR_TYPE_HEADER: "client_cancelled", **answer.headers})
         error, error_type = answer.failure()
-        now = time.time()
+        # Not by the wall clock, which may be set meanwhile.
+        now, begun = time.time(), self._begun.get(request_id)
         self.database.execute(
             "UPDATE requests SET state = 'COMPLETED', finished = :now, status = :status, result_headers = :headers,"
-            " result = :body, error = :error, error_type = :error_type,"
+            " result = :body, error = :error, error_type = :error_type, inference_time = :inference_time,"
             " body = CASE WHEN store_io THEN body END,"
             " webhook_due = CASE WHEN webhook IS NOT NULL THEN :now END"
             " WHERE id = :id AND state != 'COMPLETED'",
@@ -160,10 +179,12 @@ class Queue:
                 "body": answer.body,
                 "error": error,
                 "error_type": error_type,
+                "inference_time": None if begun is None else time.monotonic() - begun,
                 "id": request_id,
             },
         )
         self._log_lines.pop(request_id, None)
+        self._begun.pop(request_id, None)
         self._changed()
 
     def answer(self, request_id: str) -> Answer | None:
@@ -173,6 +194,21 @@ class Queue:
             (request_id,),
         ).fetchone()
         return Answer(row["status"], json.loads(row["result_headers"]), row["result"]) if row else None
+
+    def delete_payloads(self, request_id: str) -> bytes | None:
+        """Delete a finished request's input and result; returns the result, None for no request of this app."""
+        entry = self.find(request_id)
+        if entry is None:
+            return None
+        answer = self.answer(request_id)
+        if answer is None:
+            raise BadRequestError("Request is still in progress")
+        gone = Answer.from_error(NotFoundError("The payloads of this request were deleted"))
+        self.database.execute(
+            "UPDATE requests SET body = NULL, status = ?, result_headers = ?, result = ? WHERE id = ?",
+            (gone.status, json.dumps(gone.headers), gone.body, request_id),
+        )
+        return answer.body
 
     def cancel(self, request_id: str) -> State | None:
         """Cancel a request: at once while it waits, else by remembering that somebody asked. Returns what it was in."""
@@ -203,7 +239,7 @@ class Queue:
         for row in self.database.execute(late, (self.app, time.time())).fetchall():
             self.complete(row["id"], Answer.from_error(StartTimeoutError()))
 
-    def add_log(self, request_id: str, message: str) -> None:
+    def add_log(self, request_id: str, line: Line) -> None:
         """Append a line that the runner printed while it worked on a request."""
         lines = self._log_lines.get(request_id, 0)
         if lines >= MAX_LOG_LINES:
@@ -212,23 +248,24 @@ class Queue:
         timestamp = datetime.now(UTC).isoformat().replace("+00:00", "Z")
         with suppress(sqlite3.OperationalError):  # the disk is full: a lost line is no reason to lose the request
             self.database.execute(
-                "INSERT INTO logs (request_id, timestamp, message) VALUES (?, ?, ?)",
-                (request_id, timestamp, message),
+                "INSERT INTO logs (request_id, timestamp, message, level) VALUES (?, ?, ?, ?)",
+                (request_id, timestamp, without_paths(line.text), line.level),
             )
             self._changed()
 
-    def logs(self, request_id: str, after: int = 0) -> tuple[list[dict[str, str]], int]:
+    def logs(self, request_id: str, after: int = 0) -> tuple[list[dict[str, Any]], int]:
         """A request's log lines beyond the mark `after`, oldest first, and the new mark."""
         rows = self.database.execute(
-            "SELECT seq, timestamp, message FROM logs WHERE request_id = ? AND seq > ? ORDER BY seq",
+            "SELECT seq, timestamp, message, level FROM logs WHERE request_id = ? AND seq > ? ORDER BY seq",
             (request_id, after),
         ).fetchall()
         lines = [
             {
                 "message": row["message"],
-                "level": "INFO",
+                "level": row["level"],
                 "source": "USER",
                 "timestamp": row["timestamp"],
+                "labels": {"fal_app_name": self.app, "fal_request_id": request_id},
             }
             for row in rows
         ]

@@ -13,17 +13,19 @@ MAX_ECHO = 400
 class RunnerLog:
     """The lines of all runners."""
 
-    def __init__(self, path: Path, echo: Console | None) -> None:
+    def __init__(self, path: Path, echo: Console | None, *, several: bool = False) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path = path
         self.last = ""
+        self._several = several
         self._echo = echo
         self._file = RotatingFileHandler(path, maxBytes=MAX_BYTES, backupCount=1, encoding="utf-8")
         self._file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
 
-    def add(self, number: int, line: str) -> None:
+    def add(self, app_id: str, number: int, line: str) -> None:
         """Take a line of a runner."""
         self.last = line
-        text = f"[runner {number}] {line}"
+        text = f"[{app_id} {number}] {line}" if self._several else f"[runner {number}] {line}"
         self._file.handle(logging.makeLogRecord({"msg": text, "levelno": logging.INFO, "levelname": "INFO"}))
         if self._echo is not None:
             self._echo.print(text[:MAX_ECHO], markup=False, soft_wrap=True)

@@ -1,11 +1,14 @@
 """The state folder: everything of one local platform that outlives its process."""
 
 import asyncio
+import contextlib
 import fcntl
 import json
 import logging
 import os
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,7 +38,11 @@ CREATE TABLE IF NOT EXISTS requests (
     error_type TEXT,
     webhook TEXT,
     webhook_due REAL,
-    webhook_attempts INTEGER NOT NULL DEFAULT 0
+    webhook_attempts INTEGER NOT NULL DEFAULT 0,
+    hint TEXT,
+    retry_config TEXT NOT NULL DEFAULT '{}',
+    retries TEXT NOT NULL DEFAULT '{}',
+    inference_time REAL
 );
 CREATE INDEX IF NOT EXISTS waiting ON requests (app, priority, seq) WHERE state = 'IN_QUEUE';
 CREATE INDEX IF NOT EXISTS finished ON requests (finished) WHERE finished IS NOT NULL;
@@ -44,7 +51,8 @@ CREATE TABLE IF NOT EXISTS logs (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     request_id TEXT NOT NULL,
     timestamp TEXT NOT NULL,
-    message TEXT NOT NULL
+    message TEXT NOT NULL,
+    level TEXT NOT NULL DEFAULT 'INFO'
 );
 CREATE INDEX IF NOT EXISTS logs_of_request ON logs (request_id, seq);
 CREATE TABLE IF NOT EXISTS files (
@@ -59,9 +67,16 @@ CREATE TABLE IF NOT EXISTS files (
 """
 
 
+SCHEMA_VERSION = 1
 STORE_AGAIN_SECONDS = 1.0
+# The system takes about 100 bytes for a socket's whole name.
+MAX_SOCKET_FOLDER = 75
 
 log = logging.getLogger(__name__)
+
+
+class StateVersionError(Exception):
+    """The state folder was written by a release that this one does not know."""
 
 
 class StateInUseError(Exception):
@@ -116,22 +131,53 @@ class StateFolder:
         database.row_factory = sqlite3.Row
         database.execute("PRAGMA journal_mode=WAL")
         database.execute("PRAGMA synchronous=NORMAL")
-        database.executescript(SCHEMA)
+        _bring_up_to_date(database)
         return database
 
     def read_note(self) -> dict[str, Any]:
         """What the last gateway wrote about itself; empty when there was none."""
         try:
             note = json.loads((self.path / "platform.json").read_text())
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, ValueError, RecursionError):
             return {}
-        return note if isinstance(note, dict) else {}
+        return note if _is_note(note) else {}
 
     def write_note(self, note: dict[str, Any]) -> None:
         """Say where this gateway listens; whole or not at all."""
         draft = self.path / "platform.json.new"
         draft.write_text(json.dumps(note, indent=2) + "\n")
         draft.rename(self.path / "platform.json")
+
+    def sockets(self) -> Path:
+        """An empty folder for the runners' sockets; the names of sockets may not be as long as those of files."""
+        folder = self.path / "sockets"
+        if len(os.fsencode(folder)) > MAX_SOCKET_FOLDER:
+            return Path(tempfile.mkdtemp(prefix="localfal-"))
+        shutil.rmtree(folder, ignore_errors=True)  # of a gateway that was killed
+        folder.mkdir(mode=0o700)
+        return folder
+
+
+def _bring_up_to_date(database: sqlite3.Connection) -> None:
+    """Make the tables, or add the columns that an older release did not have."""
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if version > SCHEMA_VERSION:
+        raise StateVersionError("the state folder is of a newer localfal; update localfal, or pass another --state")
+    database.executescript(SCHEMA)
+    with contextlib.closing(sqlite3.connect(":memory:")) as model:
+        model.executescript(SCHEMA)
+        for (table,) in model.execute("SELECT name FROM sqlite_schema WHERE sql LIKE 'CREATE TABLE%'").fetchall():
+            there = {row[1] for row in database.execute(f"PRAGMA table_info({table})")}
+            for _, name, kind, required, default, _ in model.execute(f"PRAGMA table_info({table})"):
+                if name not in there:
+                    rule = f"NOT NULL DEFAULT {default or chr(39) * 2}" if required else ""
+                    database.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind} {rule}")
+    database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+
+def _is_note(note: Any) -> bool:
+    ports = note.get("ports", {}) if isinstance(note, dict) else None
+    return isinstance(ports, dict) and all(type(port) is int and 0 < port < 65536 for port in ports.values())
 
 
 async def until_stored(change: Callable[[], Any]) -> None:

@@ -144,15 +144,19 @@ class Storage:
         now = time.time()
         old = "SELECT id FROM files WHERE expires <= ? OR (size IS NULL AND created <= ?)"
         for row in self._database.execute(old, (now, now - UNFINISHED_SECONDS)).fetchall():
-            for path in (self._folder / row["id"], self._folder / f"{row['id']}.parts"):
-                self._stored -= _size(path)
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-            self._database.execute("DELETE FROM files WHERE id = ?", (row["id"],))
+            self.delete(row["id"])
         for draft in self._folder.glob("*.new"):
             with contextlib.suppress(FileNotFoundError):
                 if draft.stat().st_mtime < now - UNFINISHED_SECONDS:
                     self._stored -= _size(draft)
                     draft.unlink()
+
+    def delete(self, file_id: str) -> bool:
+        """Remove a file and what was uploaded for it; False when there is none."""
+        for path in (self._folder / file_id, self._folder / f"{file_id}.parts"):
+            self._stored -= _size(path)
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        return self._database.execute("DELETE FROM files WHERE id = ?", (file_id,)).rowcount > 0
 
     async def _receive(self, draft: Path, chunks: AsyncIterator[bytes]) -> tuple[int, str]:
         size, digest = 0, hashlib.md5(usedforsecurity=False)

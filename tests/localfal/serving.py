@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +45,14 @@ def runs(journal: Path) -> list[tuple[float, str]]:
 class Served:
     """A platform in a process of its own."""
 
-    def __init__(self, state: Path, *options: str, app: str = f"{ECHO_APP}::Echo", reader: Sequence[str] = ()) -> None:
+    def __init__(
+        self, state: Path, *options: str, reader: Sequence[str] = (), apps: Mapping[str, str] | None = None
+    ) -> None:
+        apps = apps or {APP_ID: f"{ECHO_APP}::Echo"}
         self.state = state
         self._reader = reader
-        self._command = [*LOCALFAL, "serve", app, "--as", APP_ID, "--state", str(state), *options]
+        names = [word for app_id in apps for word in ("--as", app_id)]
+        self._command = [*LOCALFAL, "serve", *apps.values(), *names, "--state", str(state), *options]
         self.start()
 
     def start(self) -> None:

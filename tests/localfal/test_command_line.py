@@ -60,7 +60,7 @@ def test_exec_needs_a_platform(served: Served, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "pass --app and --as" in done.stderr
     done = localfal("exec", "--app", "x.py::X", "--", "true")
-    assert (done.returncode, "go together" in done.stderr) == (1, True)
+    assert (done.returncode, "each app needs one --as" in done.stderr) == (1, True)
     other = ["--app", "x.py::X", "--as", "fal-ai/other"]
     done = localfal("exec", *other, "--state", str(served.state), "--", "true")
     assert done.returncode == 1

@@ -195,7 +195,7 @@ def test_a_failing_runner_is_replaced_and_the_request_tried_again(
     request_id = served.submit(client, fail=fail, once=str(tmp_path / "once"), journal=str(journal))
     assert served.result(client, request_id).status_code == 200
     assert [prompt for _, prompt in runs(journal)] == ["x", "x"]
-    assert served.runner_pids() != before
+    assert (served.runner_pids() == before) is (fail == "timeout")  # 504 blames something behind the app
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_the_app_gets_its_headers_and_no_secret(served: Served, client: httpx.Cl
 
 def test_proxy_form_of_the_javascript_client(served: Served, client: httpx.Client) -> None:
     def call(method: str, url: str, **options: object) -> httpx.Response:
-        return client.request(method, served.origin, headers={"x-fal-target-url": url}, **options)
+        return client.request(method, served.origin, headers={**KEY, "x-fal-target-url": url}, **options)
 
     submitted = call("POST", f"https://queue.fal.run/{APP_ID}", json={"prompt": "proxied"}).json()
     assert submitted["status_url"].startswith(f"https://queue.fal.run/{APP_ID}/requests/")
@@ -260,6 +260,11 @@ def test_only_pages_of_this_machine_may_call(served: Served, client: httpx.Clien
         assert "access-control-allow-origin" not in preflight(origin).headers
     rebound = client.post(served.run, json={"prompt": "x"}, headers={**KEY, "host": "evil.example.com"})
     assert rebound.status_code == 400
+    for target in (f"https://queue.fal.run/{APP_ID}", f"https://fal.run/{APP_ID}"):
+        headers = {"x-fal-target-url": target}
+        rebound = client.post(served.run, json={"prompt": "x"}, headers={**KEY, **headers, "host": "evil.example.com"})
+        assert rebound.status_code == 400
+        assert client.post(served.origin, json={"prompt": "x"}, headers=headers).status_code == 401
 
 
 def test_the_client_key_is_no_real_one() -> None:

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from serving import APP_ID, KEY, PATIENCE, Served, eventually
 
-from localfal.gateway import MAX_BODY_BYTES
+from localfal.buffer import MAX_BODY_BYTES
 
 HEADERS = b"Host: 127.0.0.1\r\nAuthorization: Key id:secret\r\n"
 SUBMIT = b"POST /queue/" + APP_ID.encode() + b" HTTP/1.1\r\n" + HEADERS

@@ -8,6 +8,7 @@ import pytest
 
 from localfal.jobs import Answer, Submission
 from localfal.queue import Queue
+from localfal.runner_output import Line
 from localfal.state import StateFolder, StateInUseError
 
 OK = Answer(200, {"content-type": "application/json"}, b'{"ok": true}')
@@ -116,7 +117,7 @@ def test_unstored_requests_leave_no_input_and_soon_no_result(queue: Queue) -> No
 def test_old_requests_and_their_logs_are_forgotten(queue: Queue) -> None:
     old, waiting = queue.submit(submission()), queue.submit(submission())
     queue.start_next()
-    queue.add_log(old.id, "a line")
+    queue.add_log(old.id, Line("a line", "INFO"))
     queue.complete(old.id, OK)
     queue.forget(keep=3600)
     assert queue.logs(old.id)[0]
@@ -148,7 +149,7 @@ def test_logs_are_bounded(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("localfal.queue.MAX_LOG_LINES", 3)
     entry = queue.submit(submission())
     for number in range(5):
-        queue.add_log(entry.id, f"line {number}")
+        queue.add_log(entry.id, Line(f"line {number}", "INFO"))
     lines, mark = queue.logs(entry.id)
     assert [line["message"] for line in lines] == ["line 0", "line 1", "line 2"]
     assert queue.logs(entry.id, after=mark) == ([], mark)

@@ -5,6 +5,7 @@ import os
 import signal
 import sqlite3
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -15,9 +16,11 @@ import pytest
 from serving import ECHO_APP, KEY, PATIENCE, Served, eventually
 
 from localfal.dispatch import Dispatcher
+from localfal.fleet import Fleet
 from localfal.jobs import Submission
 from localfal.queue import Queue
-from localfal.runners import Fleet, Runner, RunnerStartError
+from localfal.runner import Exchange, Runner, RunnerStartError
+from localfal.runner_output import Line
 from localfal.state import StateFolder
 
 REFERENCE = f"{ECHO_APP}::Echo"
@@ -33,6 +36,7 @@ async def fleet(count: int, *, on_ready: Callable[[Runner], None]) -> AsyncItera
         REFERENCE,
         count,
         dict(os.environ),
+        Path(tempfile.mkdtemp(prefix="localfal-")),
         on_ready=on_ready,
         on_gone=lambda runner: None,
         on_line=lambda number, line: None,
@@ -128,7 +132,7 @@ def test_a_result_waits_for_room_on_the_disk(tmp_path: Path, caplog: pytest.LogC
         database.execute(f"PRAGMA max_page_count={pages}")
         with pytest.raises(sqlite3.OperationalError, match="full"):
             queue.submit(large)
-        queue.add_log(first.id, "y" * 20_000)  # lost, and nothing else with it
+        queue.add_log(first.id, Line("y" * 20_000, "INFO"))  # lost, and nothing else with it
         async with fleet(1, on_ready=dispatcher.runner_ready):
             await until(lambda: "cannot be written" in caplog.text)
             assert queue.answer(first.id) is None
@@ -150,14 +154,14 @@ def test_a_caller_who_leaves_when_its_turn_comes_gives_it_back(tmp_path: Path, s
     async def scenario() -> None:
         database = StateFolder(tmp_path).database()
         dispatcher = Dispatcher(Queue(database, "fal-ai/app"))
-        leased: list[Runner] = []
+        leased: list[Exchange] = []
 
-        async def call(enter: Callable[[Runner], Awaitable[None]]) -> None:
-            async with dispatcher.lease(start_timeout) as runner:
-                await enter(runner)
+        async def call(enter: Callable[[Exchange], Awaitable[None]]) -> None:
+            async with dispatcher.lease(start_timeout) as exchange:
+                await enter(exchange)
 
-        async def note(runner: Runner) -> None:
-            leased.append(runner)
+        async def note(exchange: Exchange) -> None:
+            leased.append(exchange)
 
         ready: asyncio.Queue[Runner] = asyncio.Queue()
         async with fleet(1, on_ready=ready.put_nowait):
@@ -168,7 +172,7 @@ def test_a_caller_who_leaves_when_its_turn_comes_gives_it_back(tmp_path: Path, s
             leaving.cancel()
             await asyncio.gather(leaving, return_exceptions=True)
             await call(note)
-            assert leased == [runner]
+            assert [exchange.runner for exchange in leased] == [runner]
         database.close()
 
     asyncio.run(scenario())

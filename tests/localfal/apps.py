@@ -1,0 +1,242 @@
+"""Small apps, each with something that a platform has to keep to."""
+
+import asyncio
+import os
+import sys
+import threading
+import time
+
+import fal
+from fal.toolkit.utils.endpoint import cancel_on_disconnect
+from fastapi import Request, Response, WebSocket
+from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import BaseModel
+
+
+class Order(BaseModel):
+    name: str = ""
+    gate: str = ""
+    journal: str = ""
+    status: int = 200
+    headers: dict[str, str] = {}
+    once: str = ""
+
+
+def note(journal: str, text: str) -> None:
+    if journal:
+        with open(journal, "a") as file:
+            file.write(f"{time.time()} {text}\n")
+
+
+def wait_for(gate: str) -> None:
+    while gate and not os.path.exists(gate):
+        time.sleep(0.02)
+
+
+class Several(fal.App):
+    """Three requests at once, in threads and in coroutines."""
+
+    machine_type = "S"
+    max_multiplexing = 3
+
+    @fal.endpoint("/")
+    def work(self, order: Order) -> dict[str, str]:
+        note(order.journal, order.name)
+        print(f"{order.name} begins")
+        wait_for(order.gate)
+        print(f"{order.name} warns", file=sys.stderr)
+        print(f"ERROR: {order.name} has an error", file=sys.stderr)
+        print(f"{order.name} ends", end="")
+        return {"name": order.name}
+
+    @fal.endpoint("/slowly")
+    async def slowly(self, order: Order) -> dict[str, str]:
+        print(f"{order.name} begins")
+        while order.gate and not os.path.exists(order.gate):
+            await asyncio.sleep(0.02)
+        print(f"{order.name} ends")
+        return {"name": order.name}
+
+
+class Listening(fal.App):
+    """Knows when its caller has left."""
+
+    machine_type = "S"
+
+    @fal.endpoint("/")
+    async def wait(self, order: Order, request: Request) -> dict[str, str]:
+        note(order.journal, "begun")
+        try:
+            async with cancel_on_disconnect(request):
+                await asyncio.sleep(600)
+        finally:
+            note(order.journal, "left")
+        return {"name": order.name}
+
+    @fal.endpoint("/deaf")
+    def deaf(self, order: Order) -> dict[str, str]:
+        note(order.journal, "begun")
+        wait_for(order.gate)
+        note(order.journal, "done")
+        return {"name": order.name}
+
+    @fal.endpoint("/stream")
+    async def stream(self, order: Order) -> StreamingResponse:
+        async def events():
+            try:
+                for number in range(100):
+                    yield f'data: {{"number": {number}}}\n\n'
+                    while order.gate and not os.path.exists(f"{order.gate}{number}"):
+                        await asyncio.sleep(0.02)
+            finally:
+                note(order.journal, "left")
+
+        return StreamingResponse(events(), media_type="text/event-stream")
+
+    @fal.endpoint("/large")
+    def large(self, order: Order) -> Response:
+        return Response(b"x" * 30_000_000)
+
+
+class Impatient(fal.App):
+    """Ends what takes longer than a second; timeouts and lost connections are not tried again."""
+
+    machine_type = "S"
+    request_timeout = 1
+    skip_retry_conditions = ["timeout"]
+    retry_config = {"server_error": {"retries": 2}}
+
+    @fal.endpoint("/")
+    def work(self, order: Order) -> Response:
+        note(order.journal, order.name)
+        wait_for(order.gate)
+        if order.once:
+            try:
+                os.close(os.open(order.once, os.O_CREAT | os.O_EXCL))
+            except FileExistsError:
+                return JSONResponse({"name": order.name})
+        return JSONResponse({"detail": order.name}, order.status, order.headers)
+
+
+class Graceful(fal.App):
+    """Takes its time to end."""
+
+    machine_type = "S"
+    termination_grace_period_seconds = 60
+
+    def teardown(self) -> None:
+        time.sleep(6)  # longer than fal's default of 5 s
+        note(os.environ["GRACEFUL_JOURNAL"], "torn down")
+
+    @fal.endpoint("/")
+    def work(self) -> dict[str, str]:
+        return {name: value for name, value in os.environ.items() if name.startswith(("FAL_", "LOCALFAL_"))}
+
+
+class Public(fal.App):
+    """Anybody may call."""
+
+    machine_type = "S"
+    app_auth = "public"
+
+    @fal.endpoint("/")
+    def work(self, request: Request) -> dict[str, object]:
+        return {"client": request.client.host if request.client else None, "headers": dict(request.headers)}
+
+
+class Specialised(fal.App):
+    """Says what it is good for: the name that it was last asked for."""
+
+    machine_type = "S"
+
+    def setup(self) -> None:
+        self.names: list[str] = []
+
+    def provide_hints(self) -> list[str]:
+        return self.names
+
+    @fal.endpoint("/")
+    def work(self, order: Order) -> dict[str, str]:
+        wait_for(order.gate)
+        self.names = [order.name] if order.name else self.names
+        return {"runner": os.environ["FAL_RUNNER_ID"]}
+
+
+class Checked(fal.App):
+    """Has a health check at a path of its own, and none at `/health` that says 200."""
+
+    machine_type = "S"
+
+    def setup(self) -> None:
+        self.well = True
+
+    def health(self):
+        raise RuntimeError("ask me elsewhere")
+
+    @fal.endpoint("/", health_check=None)
+    def work(self, order: Order) -> JSONResponse:
+        self.well = order.status == 200
+        return JSONResponse({"pid": os.getpid()}, headers=order.headers)
+
+    @fal.endpoint("/am-i-well", health_check=fal.HealthCheck(call_regularly=False))
+    def check(self) -> dict[str, str]:
+        if not self.well:
+            raise RuntimeError("no")
+        return {}
+
+
+class TooSlowToStart(fal.App):
+    machine_type = "S"
+    startup_timeout = 1
+
+    def setup(self) -> None:
+        threading.Event().wait()
+
+    @fal.endpoint("/")
+    def work(self) -> dict[str, str]:
+        return {}
+
+
+class Broken(fal.App):
+    machine_type = "S"
+
+    def setup(self) -> None:
+        raise LookupError("no checkpoint\nin the folder")
+
+    @fal.endpoint("/")
+    def work(self) -> dict[str, str]:
+        return {}
+
+
+class Caller(fal.App):
+    """Calls another app, under fal's own hosts, with the key that it was given."""
+
+    machine_type = "S"
+
+    @fal.endpoint("/")
+    def work(self, order: Order) -> dict[str, object]:
+        import fal_client
+
+        return fal_client.subscribe("owner/several", {"name": order.name})
+
+
+class Talking(fal.App):
+    """Sockets of both kinds."""
+
+    machine_type = "S"
+
+    @fal.realtime("/realtime")
+    def double(self, order: Order) -> dict[str, str]:
+        return {"name": order.name * 2}
+
+    @fal.endpoint("/raw", is_websocket=True)
+    async def raw(self, websocket: WebSocket) -> None:
+        await websocket.accept(subprotocol="first")
+        await websocket.send_text(str(websocket.query_params))
+        while (text := await websocket.receive_text()) != "end":
+            await websocket.send_text(text.upper())
+        await websocket.close(4000, "as you wish")
+
+    @fal.endpoint("/")
+    def work(self) -> dict[str, str]:
+        return {}
