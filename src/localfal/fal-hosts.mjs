@@ -1,4 +1,5 @@
-// Loaded by NODE_OPTIONS="--import …": leads Node's fetch from fal's hosts to the local platform, nothing else.
+// Loaded by NODE_OPTIONS="--import …": leads Node's fetch and WebSocket from fal's hosts to the local platform, nothing
+// else.
 const gateway = process.env.LOCALFAL_GATEWAY;
 const prefixes = {
   "fal.run": "",
@@ -18,4 +19,15 @@ if (gateway) {
     const local = gateway + prefix + url.pathname + url.search;
     return fetch.call(this, input instanceof Request ? new Request(local, input) : local, init);
   };
+
+  const WebSocket = globalThis.WebSocket; // from Node 22 on
+  if (WebSocket) {
+    globalThis.WebSocket = class extends WebSocket {
+      constructor(url, protocols) {
+        const { protocol, host, pathname, search } = new URL(url);
+        const led = protocol === "wss:" && prefixes[host] !== undefined;
+        super(led ? gateway.replace("http", "ws") + prefixes[host] + pathname + search : url, protocols);
+      }
+    };
+  }
 }

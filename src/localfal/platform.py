@@ -135,7 +135,7 @@ class Platform:
         fleet = Fleet(
             reference,
             settings.runners,
-            {**runner_environment(self.addresses), **identity(app_id)},
+            {**runner_environment(self.addresses), **identity(app_id), **hosts(self.addresses)},
             sockets,
             on_ready=dispatcher.runner_ready,
             on_gone=dispatcher.runner_gone,
@@ -216,6 +216,12 @@ def identity(app_id: str) -> dict[str, str]:
         "FAL_REGION": "local",
         "FAL_USER_NICKNAME": app_id.partition("/")[0],
     }
+
+
+def hosts(addresses: Addresses) -> dict[str, str]:
+    """Where a runner's own fal_client finds the other apps; the rest of the network stays as it is."""
+    host = f"localhost:{addresses.https}"
+    return {"FAL_QUEUE_RUN_HOST": f"{host}/queue", "FAL_RUN_HOST": host}
 
 
 async def _sweep(queues: Iterable[Queue], storage: Storage, keep: float) -> None:

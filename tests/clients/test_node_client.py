@@ -20,10 +20,16 @@ def run(served: Served, folder: Path, *command: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("script", ["subscribe.mjs", "queue.mjs", "storage.mjs", "errors.mjs"])
+@pytest.mark.parametrize("script", ["subscribe.mjs", "queue.mjs", "storage.mjs", "errors.mjs", "streaming.mjs"])
 def test_script(served: Served, node_folder: Path, script: str) -> None:
     shutil.copy(SCRIPTS / script, node_folder)
     run(served, node_folder, "node", script)
+
+
+def test_realtime(served: Served, node_folder: Path) -> None:
+    shutil.copy(SCRIPTS / "realtime.mjs", node_folder)
+    # Node has WebSocket from 22 on; 20 has it behind this.
+    run(served, node_folder, "node", "--experimental-websocket", "realtime.mjs")
 
 
 def test_typescript(served: Served, node_folder: Path) -> None:

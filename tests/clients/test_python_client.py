@@ -131,6 +131,17 @@ def test_stream(client: fal_client.SyncClient) -> None:
     assert list(client.stream(APP_ID, {"prompt": "s"})) == [{"step": 0}, {"step": 1}, {"step": 2}]
 
 
+def test_events_come_one_by_one(client: fal_client.SyncClient, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    events = client.stream("owner/listening", {"gate": str(gate)})
+    for number in range(3):
+        assert next(events) == {"number": number}  # the app sends the next when this one has come
+        Path(f"{gate}{number}").touch()
+    events.close()
+    # The caller has left, and the runner is free again.
+    assert client.run("owner/listening", {"name": "next"}, path="/deaf") == {"name": "next"}
+
+
 def test_upload(client: fal_client.SyncClient, tmp_path: Path) -> None:
     url = client.upload(b"plain text", "text/plain", "note.txt")
     response = httpx.get(url, headers={"range": "bytes=0-4"})

@@ -19,7 +19,6 @@ class Order(BaseModel):
     journal: str = ""
     status: int = 200
     headers: dict[str, str] = {}
-    once: str = ""
 
 
 def note(journal: str, text: str) -> None:
@@ -99,23 +98,29 @@ class Listening(fal.App):
 
 
 class Impatient(fal.App):
-    """Ends what takes longer than a second; timeouts and lost connections are not tried again."""
+    """Ends what takes longer than two seconds, and tries it once."""
 
     machine_type = "S"
-    request_timeout = 1
+    request_timeout = 2
     skip_retry_conditions = ["timeout"]
+
+    @fal.endpoint("/")
+    def work(self, order: Order) -> dict[str, str]:
+        note(order.journal, order.name)
+        wait_for(order.gate)
+        return {}
+
+
+class Failing(fal.App):
+    """Answers as it is told; what a server's error ends is tried twice again."""
+
+    machine_type = "S"
     retry_config = {"server_error": {"retries": 2}}
 
     @fal.endpoint("/")
     def work(self, order: Order) -> Response:
         note(order.journal, order.name)
-        wait_for(order.gate)
-        if order.once:
-            try:
-                os.close(os.open(order.once, os.O_CREAT | os.O_EXCL))
-            except FileExistsError:
-                return JSONResponse({"name": order.name})
-        return JSONResponse({"detail": order.name}, order.status, order.headers)
+        return JSONResponse({"detail": order.name, "pid": os.getpid()}, order.status, order.headers)
 
 
 class Graceful(fal.App):
@@ -173,9 +178,9 @@ class Checked(fal.App):
     def health(self):
         raise RuntimeError("ask me elsewhere")
 
-    @fal.endpoint("/", health_check=None)
+    @fal.endpoint("/")
     def work(self, order: Order) -> JSONResponse:
-        self.well = order.status == 200
+        self.well = order.name != "ill"
         return JSONResponse({"pid": os.getpid()}, headers=order.headers)
 
     @fal.endpoint("/am-i-well", health_check=fal.HealthCheck(call_regularly=False))
@@ -231,7 +236,7 @@ class Talking(fal.App):
 
     @fal.endpoint("/raw", is_websocket=True)
     async def raw(self, websocket: WebSocket) -> None:
-        await websocket.accept(subprotocol="first")
+        await websocket.accept(subprotocol=next(iter(websocket.scope["subprotocols"]), None))
         await websocket.send_text(str(websocket.query_params))
         while (text := await websocket.receive_text()) != "end":
             await websocket.send_text(text.upper())
