@@ -16,12 +16,16 @@ from typing import Any
 
 import fal
 from fal.auth import fetch_auth_credentials
-from fal.exceptions import UnauthenticatedException
+from fal.exceptions import GPUException, UnauthenticatedException, catch_gpu_exceptions
 from fal.toolkit import Image
 from fal.toolkit.compilation import synchronized_inductor_cache
 from fal.toolkit.file.types import RepositoryId
 from fal.toolkit.image import ImageSize
-from fastapi import Header, HTTPException, Request, Response
+from fastapi import FastAPI, Header, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from photomaker.deployment import Deployment, chosen_path
 from photomaker.payload import DeployPayload
@@ -99,12 +103,20 @@ class PhotoMaker(fal.App):
             event.set()
         return {"cancelled": event is not None}
 
+    def _add_extra_routes(self, app: FastAPI) -> None:
+        """fal's own last step in building the app; here, what is answered to bad bodies and to failures of ours."""
+        super()._add_extra_routes(app)
+        app.exception_handler(RequestValidationError)(refused)
+        app.exception_handler(400)(unreadable)
+        # Innermost. A handler of Exception is outermost, and what it has answered still goes to the log, paths and all.
+        app.user_middleware.append(Middleware(Failures))
+
     def pictures(self, input: PhotomakerInput, cancelled: Event) -> PhotomakerOutput:
         """Pictures made, and each encoded and uploaded while the next is decoded."""
         from concurrent.futures import ThreadPoolExecutor
         from contextvars import copy_context
 
-        from photomaker.errors import Cancelled, RequestError
+        from photomaker.errors import Cancelled, RequestError, cause
         from photomaker.service import Listener, Request, draw_seed
 
         seed = draw_seed() if input.seed is None else input.seed
@@ -129,8 +141,58 @@ class PhotoMaker(fal.App):
             # As fal answers its own RequestCancelledException, which takes no headers.
             raise HTTPException(499, str(error), UNBILLED) from None
         except RequestError as error:
-            say(f"{error.type}: {error.message}")
+            say(f"{error.type}: {error.message}{cause(error)}")
             raise HTTPException(error.status, [error.as_detail()], UNBILLED) from None
+
+
+async def refused(request: Request, error: RequestValidationError) -> JSONResponse:
+    """A body that is not as the schema has it."""
+    from photomaker.refusals import refused
+
+    return JSONResponse({"detail": refused(error.errors())}, 422, UNBILLED)
+
+
+async def unreadable(request: Request, error: HTTPException) -> Response:
+    """A body that is no JSON, which FastAPI answers with a 400 without a reason."""
+    from photomaker.refusals import unreadable
+
+    detail = unreadable(error.__cause__, request.headers.get("content-encoding"))
+    return JSONResponse({"detail": detail}, 422, UNBILLED)
+
+
+class Failures:
+    """Answers a failure of ours; the log says where, for a caller's eyes too."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        from photomaker.tracebacks import traced
+
+        begun = False
+
+        async def sending(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, sending)
+        except Exception as error:
+            say(traced(error))
+            if scope["type"] == "http" and not begun:  # one that has begun ends unfinished
+                await failed(error)(scope, receive, send)
+
+
+def failed(error: Exception) -> JSONResponse:
+    """A 500; a GPU's failure is a 503, which fal's queue sends to another runner."""
+    try:
+        with catch_gpu_exceptions():
+            raise error
+    except GPUException as gpu:
+        return JSONResponse({"detail": gpu.message}, gpu.status_code, UNBILLED)
+    except Exception:
+        return JSONResponse({"detail": "Internal Server Error"}, 500, UNBILLED)
 
 
 async def disconnect(request: Request, cancelled: Event) -> None:

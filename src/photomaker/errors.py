@@ -27,8 +27,10 @@ Types and contexts: https://docs.fal.ai/errors. Nothing here knows HTTP beyond t
 documentation gives a type; photomaker_app.py turns these into responses.
 """
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from traceback import extract_tb
 from typing import Any, ClassVar
@@ -37,6 +39,7 @@ DOCUMENTATION = "https://docs.fal.ai/errors"
 SUPPORTED_FORMATS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tiff", "heic", "heif", "avif")
 SUPPORTED_EXTENSIONS = ("zip", "tar", "tar.gz", "tgz", "tar.bz2", *SUPPORTED_FORMATS)
 SHOWN_INPUT = 256  # characters of the caller's own value that an error repeats
+SHOWN_ENTRIES = 16  # of its lists and objects
 
 
 class RequestError(Exception):
@@ -190,24 +193,47 @@ def typed(make: Callable[[], RequestError]) -> Iterator[None]:
 
 
 def cause(error: BaseException) -> str:
-    """What lies under an error, for the log: type, words and place, without a path of this machine; "" for nothing."""
+    """What lies under an error, for the log: " (type: words at place)", without a path of this machine; or nothing."""
     beneath = error.__cause__
     if beneath is None:
         return ""
     frames = extract_tb(beneath.__traceback__)
     place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     words = " ".join(str(beneath)[:SHOWN_INPUT].split())
-    return f"{type(beneath).__name__}: {words}{place}"
+    return f" ({type(beneath).__name__}: {words}{place})"
 
 
-def shortened(value: object) -> object:
-    """The value as an error repeats it: a long string loses its middle, a data URI all but its beginning."""
-    if not isinstance(value, str):
-        return value
-    value = value.encode("utf-8", "replace").decode("utf-8")
-    if len(value) <= SHOWN_INPUT:
-        return value
-    if value.startswith("data:"):
-        return value[:64] + "…"
+def shortened(value: object, depth: int = 2) -> object:
+    """The value as an error repeats it, always fit for JSON.
+
+    A long string loses its middle, a data URI all but its beginning, a list or an object what is beyond its first
+    few entries or too deep in it.
+    """
+    if isinstance(value, str):
+        return _shortened_text(value.encode("utf-8", "replace").decode("utf-8"))
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"<binary {len(value)} bytes>"
+    if isinstance(value, Mapping):
+        if not depth:
+            return "{…}"
+        kept = {str(shortened(str(key))): shortened(value[key], depth - 1) for key in islice(value, SHOWN_ENTRIES)}
+        return kept if len(value) <= SHOWN_ENTRIES else {**kept, "…": f"{len(value) - SHOWN_ENTRIES} more"}
+    if isinstance(value, list | tuple):
+        if not depth:
+            return "[…]"
+        kept_items = [shortened(item, depth - 1) for item in value[:SHOWN_ENTRIES]]
+        return kept_items if len(value) <= SHOWN_ENTRIES else [*kept_items, "…"]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, int) and value.bit_length() > 1024:
+        return f"<an integer of {value.bit_length()} bits>"
+    return value if value is None or isinstance(value, bool | int | float) else _shortened_text(str(value))
+
+
+def _shortened_text(text: str) -> str:
+    if len(text) <= SHOWN_INPUT:
+        return text
+    if text.startswith("data:"):
+        return text[:64] + "…"
     half = SHOWN_INPUT // 2
-    return value[:half] + "…" + value[-half:]
+    return text[:half] + "…" + text[-half:]
