@@ -25,7 +25,7 @@ STAGES = {
 }
 
 ON_REQUEST = ("samples",)
-IN_PARALLEL = ("base", "adapter", "style")
+IN_PARALLEL = ("vae", "base", "adapter", "style")
 
 
 def main() -> None:
