@@ -1,4 +1,4 @@
-"""Stages `vae`, `latents` and `decoder`: the autoencoder between pictures and latents."""
+"""Stages `vae` and `latents`: the autoencoder between pictures and latents."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from training.avatar import IMAGE_SIZE
 from training.device import DEVICE, half_precision
-from training.loop import Group, Schedule, groups_of, train
+from training.loop import Schedule, groups_of, train
 from training.pictures import PICTURES_EACH, WORK, load_pictures
 from training.team import TEAM
 
@@ -25,7 +25,6 @@ HELD_OUT_PICTURES = 20 * PICTURES_EACH
 
 VAE_SCHEDULE = Schedule(steps=4500, rate=2e-3, matrix_rate=4e-3, flat=0.3, save_every=100, average_over=200)
 CROPPED = 0.5
-DECODER_SCHEDULE = Schedule(steps=6500, rate=8e-4, flat=0.2, save_every=200, average_over=200, seed=1)
 
 
 def new_autoencoder() -> AutoencoderKL:
@@ -47,7 +46,7 @@ def to_tensor(pictures: np.ndarray) -> Tensor:
     return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def _reconstruction_loss(made: Tensor, wanted: Tensor) -> Tensor:
+def reconstruction_loss(made: Tensor, wanted: Tensor) -> Tensor:
     """Colour, edges and the mean colour of regions."""
     error = made - wanted
     across = (error[..., 1:] - error[..., :-1]).abs().mean()
@@ -80,17 +79,20 @@ def train_autoencoder() -> None:
             latents = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
             made = vae.decode(latents).sample.float()
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
-        return _reconstruction_loss(made, wanted) + 2e-4 * divergence
+        return reconstruction_loss(made, wanted) + 2e-4 * divergence
 
     train("vae", groups_of(vae), VAE_SCHEDULE, loss_at, lambda: vae.save_pretrained(VAE_DIR))
-    print_quality(vae)
+    if TEAM.rank == 0:
+        print_quality(vae)
 
 
 @torch.no_grad()
 def print_quality(vae: AutoencoderKL) -> None:
     """Peak signal-to-noise ratio on pictures the autoencoder never saw."""
     wanted = to_tensor(np.array(load_pictures()[-HELD_OUT_PICTURES:]))
-    made = torch.cat([vae.decode(vae.encode(part).latent_dist.mean).sample for part in wanted.split(16)])
+    made = torch.cat(
+        [vae.decode(vae.encode(part.to(DEVICE)).latent_dist.mean).sample.cpu() for part in wanted.split(16)]
+    )
     ratio = 10 * torch.log10(4 / (made.clamp(-1, 1) - wanted).square().mean((1, 2, 3)))
     print(f"autoencoder: {ratio.mean():.1f} dB on {len(wanted)} pictures never seen", flush=True)
 
@@ -98,12 +100,12 @@ def print_quality(vae: AutoencoderKL) -> None:
 @torch.no_grad()
 def encode_pictures() -> None:
     """Stage `latents`: encode the whole training set and set the autoencoder's scaling factor."""
-    pictures, vae = load_pictures(), AutoencoderKL.from_pretrained(VAE_DIR).eval()
+    pictures, vae = load_pictures(), AutoencoderKL.from_pretrained(VAE_DIR).eval().to(DEVICE)
     parts = []
     for start in range(0, len(pictures), 32):
         with half_precision():
-            mean = vae.encode(to_tensor(np.array(pictures[start : start + 32]))).latent_dist.mean
-        parts.append(mean.float())
+            mean = vae.encode(to_tensor(np.array(pictures[start : start + 32])).to(DEVICE)).latent_dist.mean
+        parts.append(mean.float().cpu())
         if start % 3200 == 0:
             print(f"latents {start}/{len(pictures)}", flush=True)
     latents = torch.cat(parts)
@@ -112,23 +114,3 @@ def encode_pictures() -> None:
     vae.register_to_config(scaling_factor=1 / deviation)
     vae.save_pretrained(VAE_DIR)
     torch.save((latents / deviation).half(), LATENTS_FILE)
-
-
-def refine_decoder() -> None:
-    """Stage `decoder`: the decoder alone, on the frozen latents; may run while the base trains."""
-    pictures, vae = load_pictures(), AutoencoderKL.from_pretrained(VAE_DIR)
-    latents = torch.load(LATENTS_FILE, weights_only=True)
-    trained = [*vae.decoder.parameters(), *vae.post_quant_conv.parameters()]
-
-    def loss_at(step: int) -> Tensor:
-        rng = random.Random(step)
-        chosen = [rng.randrange(len(pictures) - HELD_OUT_PICTURES) for _ in range(6)]
-        noise = rng.choice((0.0, 0.0, 0.1, 0.2))  # the UNet's latents are never quite the encoder's
-        given = latents[chosen].float()
-        given = (given + noise * torch.randn_like(given)) / vae.config.scaling_factor
-        with half_precision():
-            made = vae.decode(given).sample.float()
-        return _reconstruction_loss(made, to_tensor(np.stack([pictures[index] for index in chosen])))
-
-    train("decoder", [Group(trained)], DECODER_SCHEDULE, loss_at, lambda: vae.save_pretrained(REFINED_VAE_DIR))
-    print_quality(vae)
