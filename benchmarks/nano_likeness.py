@@ -23,7 +23,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.nano_cases import (
+from photomaker import PhotoMakerPipeline
+from training.attributes import ALL_CLASSES, UNSEEN, labels, predictions
+from training.avatar import render
+from training.cases import (
     PHOTOS,
     SCENES,
     Case,
@@ -35,9 +38,6 @@ from benchmarks.nano_cases import (
     side_of,
     through_autoencoder,
 )
-from photomaker import PhotoMakerPipeline
-from training.attributes import ALL_CLASSES, UNSEEN, labels, predictions
-from training.avatar import render
 from training.export import NANO
 from training.identity import draw_identity, draw_photo
 from training.judge import Judge, load_judge
@@ -53,7 +53,7 @@ FROM_PHOTOS = ("hair_colour", "skin", "glasses", "beard", "hair_style")
 """What only the photos tell; the prompts name the gender."""
 NEAR = 0.1
 """As far above chance as another person's pictures may be: twice the standard error of the difference."""
-SPEED = {"a picture at 50 steps": 2.0, "a picture at 20 steps": 1.0, "loading": 1.5}
+SPEED = {"a picture at 50 steps": 1.5, "a picture at 20 steps": 1.0, "loading": 1.5}
 """Seconds on two cores."""
 
 
@@ -155,7 +155,7 @@ def print_speed(pipe: PhotoMakerPipeline, folder: Path, case: Case) -> None:
     def picture(steps: int) -> Callable[[], object]:
         return lambda: generate(pipe, [case], steps)
 
-    works = (picture(50), picture(20), lambda: load_nano(folder))
+    works: tuple[Callable[[], object], ...] = (picture(50), picture(20), lambda: load_nano(folder))
     for (name, limit), work in zip(SPEED.items(), works, strict=True):
         seconds = []
         for _ in range(5):

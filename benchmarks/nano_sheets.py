@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from benchmarks.nano_cases import DOCUMENTED_PROMPT, FIRST_PERSON, PHOTOS, SCENES, load_nano, side_of
 from photomaker import PhotoMakerPipeline
 from photomaker.method.styles import DEFAULT_STYLE, styled
 from training.avatar import render
+from training.cases import DOCUMENTED_PROMPT, FIRST_PERSON, PHOTOS, SCENES, load_nano, side_of
 from training.export import NANO
 from training.identity import draw_identity, draw_photo
 from training.smears import load_smear_reader, passing

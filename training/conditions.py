@@ -63,8 +63,8 @@ def tokenize(base: Base, captions: Sequence[str], repeats: Sequence[int]) -> Pro
             ids = ids[: place - 1] + [ids[place - 1]] * max(1, count) + ids[place + 1 :]
             positions[row, place - 1 : place - 1 + count] = True
         rows.append(ids[: LONGEST - 1] + ids[-1:] if len(ids) > LONGEST else ids)
-    padded = [_padded(rows, tokenizer).to(DEVICE) for tokenizer in (base.tokenizer, base.tokenizer_2)]
-    return Prompts(*padded, positions.to(DEVICE))
+    first, second = (_padded(rows, tokenizer).to(DEVICE) for tokenizer in (base.tokenizer, base.tokenizer_2))
+    return Prompts(first, second, positions.to(DEVICE))
 
 
 def _padded(rows: Sequence[list[int]], tokenizer: CLIPTokenizer) -> Tensor:

@@ -5,11 +5,11 @@ import pytest
 import torch
 from PIL import Image, ImageChops
 
-from benchmarks.nano_cases import SCENES, Case, cases, photos_of, side_of
 from benchmarks.nano_likeness import Scale
 from photomaker.deployment import Deployment, package_folder
 from photomaker.method.styles import NO_STYLE, STYLES, styled
 from photomaker.weights.prepared import open_pipelines
+from training.cases import SCENES, Case, cases, photos_of, side_of
 from training.identity import draw_identity
 from training.judge import load_judge
 
