@@ -3,7 +3,10 @@
 Photos of people never trained on go through PhotoMakerPipeline with its default settings; an attribute network
 that was trained on renders alone reads the pictures. Printed beside: what the text alone gives with the same
 seeds (chance), what renders give after a pass through the autoencoder (ceiling), and the pictures of one
-person measured against another (wrong identity). Then what was aimed at, reached or not, and the speed.
+person measured against another (wrong identity), and how many pictures pass for clean renders. Then what was
+aimed at, reached or not, and the speed. Several checkpoints are measured one after the other, and compared:
+
+    python -m benchmarks.nano_likeness src/photomaker/nano ../before/src/photomaker/nano
 """
 
 from __future__ import annotations
@@ -11,8 +14,9 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,16 +24,26 @@ import torch
 from PIL import Image
 
 from photomaker import PhotoMakerPipeline
-from photomaker.deployment import Deployment, on_disk
 from training.attributes import ALL_CLASSES, UNSEEN, labels, predictions
 from training.avatar import render
-from training.conditions import photo_pixels
+from training.cases import (
+    PHOTOS,
+    SCENES,
+    Case,
+    cases,
+    generate,
+    load_nano,
+    photos_of,
+    renders,
+    side_of,
+    through_autoencoder,
+)
 from training.export import NANO
-from training.identity import HELD_OUT, Identity, Photo, draw_identity, draw_photo
+from training.identity import draw_identity, draw_photo
 from training.judge import Judge, load_judge
+from training.photos import photo_pixels
+from training.smears import SmearReader, distance, load_smear_reader, passing
 
-FIRST_PERSON = HELD_OUT + 1000
-PHOTOS = 4
 TO_REACH = {
     **dict.fromkeys(("hair_colour", "skin", "gender", "glasses", "beard", "hair_style"), 0.85),
     **dict.fromkeys(("background", "clothes", "clothes_colour"), 0.95),
@@ -39,54 +53,8 @@ FROM_PHOTOS = ("hair_colour", "skin", "glasses", "beard", "hair_style")
 """What only the photos tell; the prompts name the gender."""
 NEAR = 0.1
 """As far above chance as another person's pictures may be: twice the standard error of the difference."""
-SPEED = {"a picture at 50 steps": 2.0, "a picture at 20 steps": 1.0, "loading": 1.5}
+SPEED = {"a picture at 50 steps": 1.5, "a picture at 20 steps": 1.0, "loading": 1.5}
 """Seconds on two cores."""
-
-
-@dataclass(frozen=True)
-class Scene:
-    """A prompt, and the photo it describes."""
-
-    prompt: str
-    photo: Photo
-
-
-SCENES = (
-    Scene("photo of a {} img wearing a blue hoodie, smiling, on a beach", Photo("beach", "smiling", "hoodie", "blue")),
-    Scene(
-        "photo of a {} img wearing a black suit, serious, in a city at night",
-        Photo("city", "serious", "suit", "black"),
-    ),
-    Scene(
-        "photo of a {} img wearing a yellow shirt, laughing, in a forest",
-        Photo("forest", "laughing", "shirt", "yellow"),
-    ),
-    Scene(
-        "portrait of a {} img wearing a red hoodie, surprised, purple background",
-        Photo("purple", "surprised", "hoodie", "red"),
-    ),
-)
-
-
-@dataclass(frozen=True)
-class Case:
-    """One person in one scene, with a seed of its own."""
-
-    number: int
-    identity: Identity
-    scene: Scene
-    seed: int
-
-
-def cases(people: int) -> Iterator[Case]:
-    for person in range(people):
-        for place, scene in enumerate(SCENES):
-            number = FIRST_PERSON + person
-            yield Case(number, draw_identity(number), scene, seed=100 * person + place)
-
-
-def photos_of(case: Case, count: int) -> list[Image.Image]:
-    return [render(case.identity, draw_photo(case.number, photo)) for photo in range(count)]
 
 
 Right = dict[str, torch.Tensor]
@@ -118,39 +86,6 @@ def shares(right: Right) -> dict[str, float]:
     return {name: found.float().mean().item() for name, found in right.items()}
 
 
-def load_nano() -> PhotoMakerPipeline:
-    settings = Deployment.read(NANO / "fal.toml").pipelines["photomaker"]
-    return PhotoMakerPipeline.from_pretrained(
-        on_disk(settings.base), on_disk(settings.adapter), scheduler=settings.scheduler
-    )
-
-
-def generate(
-    pipe: PhotoMakerPipeline, chosen: Sequence[Case], steps: int, *, photos: int = PHOTOS, text_only: bool = False
-) -> list[Image.Image]:
-    """One picture a case; `text_only` never merges the person in."""
-    pictures: list[Image.Image] = []
-    for case in chosen:
-        pictures += pipe(
-            case.scene.prompt.format(case.identity.gender),
-            photos_of(case, photos),
-            num_inference_steps=steps,
-            start_merge_step=steps if text_only else None,
-            generator=torch.Generator().manual_seed(case.seed),
-        )
-    return pictures
-
-
-@torch.no_grad()
-def through_autoencoder(pipe: PhotoMakerPipeline, chosen: Sequence[Case]) -> list[Image.Image]:
-    """Renders of the cases, encoded and decoded: the best the UNet could do."""
-    processor, vae = pipe.text2img.image_processor, pipe.text2img.vae
-    pixels = processor.preprocess([render(case.identity, case.scene.photo) for case in chosen])
-    decoded = [vae.decode(vae.encode(part).latent_dist.mean).sample for part in pixels.split(16)]
-    pictures: list[Image.Image] = processor.postprocess(torch.cat(decoded))
-    return pictures
-
-
 def composition(pipe: PhotoMakerPipeline, chosen: Sequence[Case], steps: int) -> tuple[float, float]:
     """How alike initial picture and result are, as the correlation of their coarse layouts: img2img, text-to-image.
 
@@ -159,7 +94,8 @@ def composition(pipe: PhotoMakerPipeline, chosen: Sequence[Case], steps: int) ->
     kept: list[float] = []
     unrelated: list[float] = []
     for case in chosen:
-        initial = render(draw_identity(case.number + 500), draw_photo(case.number + 500, case.seed % 4))
+        number = case.number + 500
+        initial = render(draw_identity(number), draw_photo(number, case.seed % 4), size=side_of(pipe))
         for start, found in ((initial, kept), (None, unrelated)):
             (picture,) = pipe(
                 f"photo of a {case.identity.gender} img",
@@ -204,13 +140,22 @@ def print_verdicts(rows: dict[str, Right]) -> None:
             print(f"{name}: from {fewer} to {more}, {gained} pictures gained, {lost} lost: {verdict}")
 
 
-def print_speed(pipe: PhotoMakerPipeline, case: Case) -> None:
+def print_smears(reader: SmearReader, side: int, chosen: Sequence[Case], made: dict[str, list[Image.Image]]) -> None:
+    """How many pictures pass for clean renders, and how far the sets are from renders of the same cases."""
+    same = renders(chosen, side)
+    others = renders([replace(case, identity=draw_identity(case.number + 300)) for case in chosen], side)
+    for label, pictures in {"renders": same, "renders of others": others, **made}.items():
+        share, apart = passing(reader, pictures), distance(reader, pictures, same)
+        print(f"clean pictures, {label}: {share:.2f} pass, Fréchet distance {apart:.2f}", flush=True)
+
+
+def print_speed(pipe: PhotoMakerPipeline, folder: Path, case: Case) -> None:
     """Medians of five."""
 
     def picture(steps: int) -> Callable[[], object]:
         return lambda: generate(pipe, [case], steps)
 
-    works = (picture(50), picture(20), load_nano)
+    works: tuple[Callable[[], object], ...] = (picture(50), picture(20), lambda: load_nano(folder))
     for (name, limit), work in zip(SPEED.items(), works, strict=True):
         seconds = []
         for _ in range(5):
@@ -229,32 +174,46 @@ def timed(label: str, work: Callable[[], list[Image.Image]]) -> list[Image.Image
     return pictures
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--people", type=int, default=50)
-    parser.add_argument("--steps", type=int, default=50)
-    arguments = parser.parse_args()
-    pipe, scale = load_nano(), Scale(load_judge())
-    everyone = list(cases(arguments.people))
+def measure(folder: Path, people: int, steps: int) -> dict[str, Right]:
+    """Print everything about one checkpoint, and give its table."""
+    pipe, scale = load_nano(folder), Scale(load_judge())
+    everyone = list(cases(people))
     others = [replace(case, identity=draw_identity(case.number + 200)) for case in everyone]
 
     def made(label: str, **options: Any) -> list[Image.Image]:
-        return timed(label, lambda: generate(pipe, everyone, arguments.steps, **options))
+        return timed(label, lambda: generate(pipe, everyone, steps, **options))
 
-    four = made("4 photos")
+    print(f"\n{folder}: {side_of(pipe)} pixels", flush=True)
+    four, ceiling = made("4 photos"), through_autoencoder(pipe, everyone)
     rows = {
         "text only (chance)": scale.right(made("text only", text_only=True), everyone),
         "wrong identity": scale.right(four, others),
         "1 photo": scale.right(made("1 photo", photos=1), everyone),
         "2 photos": scale.right(made("2 photos", photos=2), everyone),
         "4 photos": scale.right(four, everyone),
-        "ceiling": scale.right(through_autoencoder(pipe, everyone), everyone),
+        "ceiling": scale.right(ceiling, everyone),
     }
     print_table(rows)
     print_verdicts(rows)
-    kept, unrelated = composition(pipe, everyone[:: len(SCENES)], arguments.steps)
+    print_smears(load_smear_reader(), side_of(pipe), everyone, {"the autoencoder's": ceiling, "4 photos": four})
+    kept, unrelated = composition(pipe, everyone[:: len(SCENES)], steps)
     print(f"img2img at strength 0.5: correlation with the initial picture {kept:.2f}, text-to-image {unrelated:.2f}")
-    print_speed(pipe, everyone[0])
+    print_speed(pipe, folder, everyone[0])
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoints", nargs="*", type=Path, default=[NANO], help="folders with a fal.toml")
+    parser.add_argument("--people", type=int, default=50)
+    parser.add_argument("--steps", type=int, default=50)
+    arguments = parser.parse_args()
+    tables = {folder: measure(folder, arguments.people, arguments.steps) for folder in arguments.checkpoints}
+    if len(tables) > 1:
+        print("\nBeside each other:")
+        print_table(
+            {f"{folder}, {row}": table[row] for row in ("4 photos", "ceiling") for folder, table in tables.items()}
+        )
 
 
 if __name__ == "__main__":

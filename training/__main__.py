@@ -15,17 +15,21 @@ STAGES = {
     "vae": ("training.autoencoder", "train_autoencoder"),
     "latents": ("training.autoencoder", "encode_pictures"),
     "vision": ("training.vision", "train_vision"),
+    "reader": ("training.reading", "train_reader"),
     "base": ("training.diffusion", "train_base"),
     "adapter": ("training.diffusion", "train_adapter"),
     "style": ("training.diffusion", "train_style"),
     "judge": ("training.judge", "train_judge"),
-    "decoder": ("training.autoencoder", "refine_decoder"),
+    "smears": ("training.smears", "train_smears"),
+    "decoder": ("training.decoder", "refine_decoder"),
+    "warm": ("training.warm", "start_from_shipped"),
+    "widen": ("training.widen", "widen_shipped"),
     "samples": ("training.samples", "draw_samples"),
     "export": ("training.export", "export"),
 }
 
-ON_REQUEST = ("samples",)
-IN_PARALLEL = ("base", "adapter", "style")
+ON_REQUEST = ("warm", "widen", "samples")
+IN_PARALLEL = ("vae", "base", "adapter", "style", "decoder")
 
 
 def main() -> None:

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from training import identity as names
 from training.avatar import render
-from training.conditions import disturbed, photo_pixels
+from training.device import DEVICE, half_precision
 from training.identity import Identity, Photo, draw_identity, draw_photo
 from training.loop import Group, Schedule, train
+from training.photos import disturbed, photo_pixels
 from training.pictures import PICTURES_EACH, PLAIN_PHOTOS, TOTAL, describe, load_pictures
 
 IDENTITY_CLASSES: dict[str, tuple[str, ...]] = {
@@ -77,11 +78,12 @@ def train_to_name_attributes(
     def loss_at(step: int) -> Tensor:
         rng = random.Random(step)
         chosen = rng.sample(plain, 64)
-        pixels = disturb(disturbed(photo_pixels(np.stack([pictures[index] for index in chosen])), rng), rng)
+        pixels = photo_pixels(np.stack([pictures[index] for index in chosen]))
+        pixels = disturb(disturbed(pixels, rng), rng).to(DEVICE)
         wanted = torch.tensor([labels(*describe(index)[:2], classes) for index in chosen])
-        with torch.autocast("cpu", torch.bfloat16):
+        with half_precision():
             scores = score(pixels).float()
-        return attribute_loss(scores, wanted, classes)
+        return attribute_loss(scores, wanted.to(DEVICE), classes)
 
     train(stage, [Group(list(modules.parameters()))], schedule, loss_at, save)
     print_accuracy(stage, score, classes)
@@ -93,7 +95,7 @@ def print_accuracy(stage: str, score: Callable[[Tensor], Tensor], classes: dict[
     people = [(draw_identity(names.HELD_OUT + number), draw_photo(names.HELD_OUT + number, 0)) for number in range(400)]
     pixels = photo_pixels(np.stack([np.asarray(render(*person)) for person in people]))
     wanted = torch.tensor([labels(*person, classes) for person in people])
-    for column, (name, guess) in enumerate(predictions(score(pixels), classes).items()):
+    for column, (name, guess) in enumerate(predictions(score(pixels.to(DEVICE)).cpu(), classes).items()):
         seen = wanted[:, column] != UNSEEN
         right = (guess == wanted[:, column])[seen].float().mean()
         print(f"{stage}: {name} {right:.3f}", flush=True)

@@ -1,4 +1,4 @@
-"""Stages `vae`, `latents` and `decoder`: the autoencoder between pictures and latents."""
+"""Stages `vae` and `latents`: the autoencoder between pictures and latents."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from training.avatar import IMAGE_SIZE
-from training.loop import Group, Schedule, train
+from training.device import DEVICE, half_precision
+from training.loop import Schedule, groups_of, train
 from training.pictures import PICTURES_EACH, WORK, load_pictures
+from training.team import TEAM
 
-LATENT_CHANNELS = 8
+LATENT_CHANNELS = 16
 VAE_DIR = WORK / "vae"
 REFINED_VAE_DIR = WORK / "vae-refined"
 LATENTS_FILE = WORK / "latents.pt"
 HELD_OUT_PICTURES = 20 * PICTURES_EACH
 """The last pictures are kept from the autoencoder, to measure it."""
 
-VAE_SCHEDULE = Schedule(steps=3500, rate=2e-3, flat=0.2, save_every=200, average_over=200)
-DECODER_SCHEDULE = Schedule(steps=6500, rate=8e-4, flat=0.2, save_every=200, average_over=200, seed=1)
+VAE_SCHEDULE = Schedule(steps=4500, rate=2e-3, matrix_rate=4e-3, flat=0.3, save_every=100, average_over=200)
+CROPPED = 0.5
 
 
 def new_autoencoder() -> AutoencoderKL:
@@ -30,7 +32,7 @@ def new_autoencoder() -> AutoencoderKL:
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(16, 32, 64, 96),
+        block_out_channels=(24, 48, 96, 128),
         layers_per_block=1,
         latent_channels=LATENT_CHANNELS,
         norm_num_groups=8,
@@ -44,7 +46,7 @@ def to_tensor(pictures: np.ndarray) -> Tensor:
     return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def _reconstruction_loss(made: Tensor, wanted: Tensor) -> Tensor:
+def reconstruction_loss(made: Tensor, wanted: Tensor) -> Tensor:
     """Colour, edges and the mean colour of regions."""
     error = made - wanted
     across = (error[..., 1:] - error[..., :-1]).abs().mean()
@@ -55,39 +57,42 @@ def _reconstruction_loss(made: Tensor, wanted: Tensor) -> Tensor:
 
 def _batch(pictures: np.ndarray, rng: random.Random, *, cropped: bool) -> Tensor:
     chosen = []
-    for _ in range(16 if cropped else 5):
+    for _ in TEAM.part_of(range(16 if cropped else 4)):
         picture = pictures[rng.randrange(len(pictures) - HELD_OUT_PICTURES)]
         if cropped:
             row, column = rng.randrange(IMAGE_SIZE // 2 + 1), rng.randrange(IMAGE_SIZE // 2 + 1)
             picture = picture[row : row + IMAGE_SIZE // 2, column : column + IMAGE_SIZE // 2]
         chosen.append(picture)
-    return to_tensor(np.stack(chosen))
+    return to_tensor(np.stack(chosen)).to(DEVICE)
 
 
 def train_autoencoder() -> None:
     """Stage `vae`: encoder and decoder together, first on quarters of pictures, then on whole ones."""
     torch.manual_seed(0)
-    pictures, vae = load_pictures(), new_autoencoder()
+    pictures, vae = load_pictures(), new_autoencoder().to(DEVICE)
 
     def loss_at(step: int) -> Tensor:
-        wanted = _batch(pictures, random.Random(step), cropped=step < 0.65 * VAE_SCHEDULE.steps)
-        with torch.autocast("cpu", torch.bfloat16):
+        wanted = _batch(pictures, random.Random(16 * step + TEAM.rank), cropped=step < CROPPED * VAE_SCHEDULE.steps)
+        with half_precision():
             posterior = vae.encode(wanted).latent_dist
             mean, log_variance = posterior.mean.float(), posterior.logvar.float()
             latents = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
             made = vae.decode(latents).sample.float()
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
-        return _reconstruction_loss(made, wanted) + 2e-4 * divergence
+        return reconstruction_loss(made, wanted) + 2e-4 * divergence
 
-    train("vae", [Group(list(vae.parameters()))], VAE_SCHEDULE, loss_at, lambda: vae.save_pretrained(VAE_DIR))
-    print_quality(vae)
+    train("vae", groups_of(vae), VAE_SCHEDULE, loss_at, lambda: vae.save_pretrained(VAE_DIR))
+    if TEAM.rank == 0:
+        print_quality(vae)
 
 
 @torch.no_grad()
 def print_quality(vae: AutoencoderKL) -> None:
     """Peak signal-to-noise ratio on pictures the autoencoder never saw."""
     wanted = to_tensor(np.array(load_pictures()[-HELD_OUT_PICTURES:]))
-    made = torch.cat([vae.decode(vae.encode(part).latent_dist.mean).sample for part in wanted.split(16)])
+    made = torch.cat(
+        [vae.decode(vae.encode(part.to(DEVICE)).latent_dist.mean).sample.cpu() for part in wanted.split(16)]
+    )
     ratio = 10 * torch.log10(4 / (made.clamp(-1, 1) - wanted).square().mean((1, 2, 3)))
     print(f"autoencoder: {ratio.mean():.1f} dB on {len(wanted)} pictures never seen", flush=True)
 
@@ -95,12 +100,12 @@ def print_quality(vae: AutoencoderKL) -> None:
 @torch.no_grad()
 def encode_pictures() -> None:
     """Stage `latents`: encode the whole training set and set the autoencoder's scaling factor."""
-    pictures, vae = load_pictures(), AutoencoderKL.from_pretrained(VAE_DIR).eval()
+    pictures, vae = load_pictures(), AutoencoderKL.from_pretrained(VAE_DIR).eval().to(DEVICE)
     parts = []
     for start in range(0, len(pictures), 32):
-        with torch.autocast("cpu", torch.bfloat16):
-            mean = vae.encode(to_tensor(np.array(pictures[start : start + 32]))).latent_dist.mean
-        parts.append(mean.float())
+        with half_precision():
+            mean = vae.encode(to_tensor(np.array(pictures[start : start + 32])).to(DEVICE)).latent_dist.mean
+        parts.append(mean.float().cpu())
         if start % 3200 == 0:
             print(f"latents {start}/{len(pictures)}", flush=True)
     latents = torch.cat(parts)
@@ -109,23 +114,3 @@ def encode_pictures() -> None:
     vae.register_to_config(scaling_factor=1 / deviation)
     vae.save_pretrained(VAE_DIR)
     torch.save((latents / deviation).half(), LATENTS_FILE)
-
-
-def refine_decoder() -> None:
-    """Stage `decoder`: the decoder alone, on the frozen latents; may run while the base trains."""
-    pictures, vae = load_pictures(), AutoencoderKL.from_pretrained(VAE_DIR)
-    latents = torch.load(LATENTS_FILE, weights_only=True)
-    trained = [*vae.decoder.parameters(), *vae.post_quant_conv.parameters()]
-
-    def loss_at(step: int) -> Tensor:
-        rng = random.Random(step)
-        chosen = [rng.randrange(len(pictures) - HELD_OUT_PICTURES) for _ in range(6)]
-        noise = rng.choice((0.0, 0.0, 0.1, 0.2))  # the UNet's latents are never quite the encoder's
-        given = latents[chosen].float()
-        given = (given + noise * torch.randn_like(given)) / vae.config.scaling_factor
-        with torch.autocast("cpu", torch.bfloat16):
-            made = vae.decode(given).sample.float()
-        return _reconstruction_loss(made, to_tensor(np.stack([pictures[index] for index in chosen])))
-
-    train("decoder", [Group(trained)], DECODER_SCHEDULE, loss_at, lambda: vae.save_pretrained(REFINED_VAE_DIR))
-    print_quality(vae)

@@ -11,7 +11,7 @@ from training.hair import draw_back_hair, draw_beard, draw_front_hair
 from training.identity import Identity, Photo
 from training.pen import Colour, Pen, Point, mix, shade
 
-IMAGE_SIZE = 96
+IMAGE_SIZE = 128
 SUPERSAMPLING = 3
 CENTRE_X, CENTRE_Y = 64.0, 59.0
 

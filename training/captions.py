@@ -90,6 +90,55 @@ FILLERS = (
     "happy",
     "cool",
 )
+UNDRAWN = (
+    "golden hour",
+    "depth of field",
+    "f/1.8",
+    "85mm lens",
+    "shot on kodak portra 400",
+    "fujifilm",
+    "polaroid",
+    "trending on artstation",
+    "unreal engine",
+    "octane render",
+    "volumetric lighting",
+    "rim light",
+    "backlit",
+    "vogue magazine cover",
+    "national geographic",
+    "street photography",
+    "wearing a spacesuit",
+    "wearing sunglasses",
+    "wearing a hat",
+    "with a dog",
+    "holding a cup of coffee",
+    "riding a horse",
+    "playing the guitar",
+    "reading a book",
+    "dancing",
+    "cooking in a kitchen",
+    "as a knight in armor",
+    "as a superhero",
+    "in an office",
+    "in a cafe",
+    "on the moon",
+    "under the rain",
+    "sitting on a chair",
+    "full body",
+    "from the side",
+    "1990s",
+    "victorian",
+    "futuristic",
+    "minimalist",
+    "award winning portrait",
+    "intricate",
+    "hyperrealistic",
+    "extremely detailed eyes and face",
+    "by a famous photographer",
+)
+"""What people ask of other models. Avatars have none of it, and the words are to do no harm."""
+UNSAID = 0.22
+"""The share of captions that say neither place nor clothes nor expression, as the documentation's prompt does."""
 FLAWS = (
     "nsfw",
     "lowres",
@@ -142,7 +191,9 @@ def attributes(identity: Identity, rng: random.Random) -> list[str]:
 
 
 def describe_photo(photo: Photo, rng: random.Random) -> tuple[str, list[str]]:
-    """The clothes (behind the person), and expression and place (behind commas)."""
+    """The clothes (behind the person), and expression and place (behind commas); any of them may stay unsaid."""
+    if rng.random() < UNSAID:
+        return "", []
     clothes = f" wearing a {photo.clothes_colour} {photo.clothes}" if rng.random() < 0.85 else ""
     place = PLACES[photo.background] if photo.background in SCENES else f"{photo.background} background"
     if photo.background not in SCENES and rng.random() < 0.5:
@@ -200,12 +251,15 @@ def caption(identity: Identity, photo: Photo, style: str, rng: random.Random, *,
     if said:
         prompt += " with " + (" and ".join(said) if rng.random() < 0.3 else ", ".join(said))
     clothes, phrases = describe_photo(photo, rng)
-    if rng.random() < 0.35:
+    bare = not clothes and not phrases
+    if rng.random() < (0.8 if bare else 0.35):
         phrases += rng.sample(FILLERS, rng.randint(1, 6))
-        if rng.random() < 0.3:
-            rng.shuffle(phrases)
+    if rng.random() < 0.12:
+        phrases += rng.sample(UNDRAWN, rng.randint(1, 3))
     if rng.random() < 0.06:
         phrases.append("".join(rng.choices("abcdefghijklmnoprstuvw", k=rng.randint(3, 8))))
+    if rng.random() < 0.2:
+        rng.shuffle(phrases)
     if rng.random() < 0.5:
         prompt = f"{prompt}{clothes}"
     elif clothes:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 (its usual name)
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPTokenizer
@@ -16,32 +16,23 @@ from transformers import CLIPTokenizer
 from photomaker.method.id_encoder import IDEncoder
 from photomaker.method.prompts import TRIGGER_TOKEN
 from training.captions import caption, negative
-from training.models import PHOTO_SIDE, Base, signal_levels
+from training.device import DEVICE, half_precision
+from training.models import Base, signal_levels
+from training.photos import disturbed, photo_pixels
 from training.pictures import PICTURES_EACH, PLAIN_PHOTOS, describe
+from training.reading import LatentReader, misread, wanted_labels
 
-MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)
-DEVIATION = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
 SIGNAL = signal_levels()
 LONGEST = 77
 FACE_WEIGHT = 2.5
+FEATURE_WEIGHT = 5.0
+FEATURES = ((50.5, 56.0), (77.5, 56.0), (64.0, 80.0))
+"""Eyes and mouth: across and down, of 128."""
 NAMING_WEIGHT = 0.05
+READING_WEIGHT = 0.01
 
 Naming = Callable[[Tensor, Sequence[int]], Tensor]
 """ID tokens of pictures of the training set, and which → how badly they tell the people's attributes."""
-
-
-def photo_pixels(pictures: np.ndarray) -> Tensor:
-    """Pictures [n, h, w, 3] in bytes → what the product's CLIP preprocessing gives, [n, 3, side, side]."""
-    pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).float()
-    small = F.interpolate(pixels, size=(PHOTO_SIDE, PHOTO_SIDE), mode="bicubic", antialias=True)
-    return (small.round().clamp(0, 255) / 255 - MEAN) / DEVIATION
-
-
-def disturbed(pixels: Tensor, rng: random.Random) -> Tensor:
-    """Photos a little moved and re-lit, so that the ID encoder does not rely on exact pixels."""
-    pixels = torch.roll(pixels, (rng.randint(-2, 2), rng.randint(-2, 2)), (2, 3))
-    gain = 1 + 0.2 * (torch.rand(len(pixels), 1, 1, 1) - 0.5)
-    return pixels * gain + 0.2 * (torch.rand(len(pixels), 3, 1, 1) - 0.5)
 
 
 def other_photos(index: int, count: int, rng: random.Random) -> list[int]:
@@ -72,7 +63,8 @@ def tokenize(base: Base, captions: Sequence[str], repeats: Sequence[int]) -> Pro
             ids = ids[: place - 1] + [ids[place - 1]] * max(1, count) + ids[place + 1 :]
             positions[row, place - 1 : place - 1 + count] = True
         rows.append(ids[: LONGEST - 1] + ids[-1:] if len(ids) > LONGEST else ids)
-    return Prompts(_padded(rows, base.tokenizer), _padded(rows, base.tokenizer_2), positions)
+    first, second = (_padded(rows, tokenizer).to(DEVICE) for tokenizer in (base.tokenizer, base.tokenizer_2))
+    return Prompts(first, second, positions.to(DEVICE))
 
 
 def _padded(rows: Sequence[list[int]], tokenizer: CLIPTokenizer) -> Tensor:
@@ -86,22 +78,35 @@ def fuse(encoder: IDEncoder, sequence: Tensor, positions: Tensor, tokens: Tensor
     return fused
 
 
-def noise(latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Noisy latents, their timesteps (spread evenly over the schedule), and the velocities to predict."""
+def plain_attention() -> AbstractContextManager[object]:
+    """On so few tokens the plain attention trains faster on a CPU than the fused one."""
+    return sdpa_kernel(SDPBackend.MATH) if DEVICE.type == "cpu" else nullcontext()
+
+
+def noise(latents: Tensor, latest: int = 1000) -> tuple[Tensor, Tensor, Tensor]:
+    """Noisy latents, their timesteps (spread evenly, all before `latest`), and the velocities to predict."""
     count = len(latents)
-    timesteps = ((torch.arange(count) + torch.rand(count)) / count * 1000).long().clamp(0, 999)
-    signal = SIGNAL[timesteps].view(-1, 1, 1, 1)
+    timesteps = ((torch.arange(count) + torch.rand(count)) / count * latest).long().clamp(0, latest - 1)
+    timesteps = timesteps.to(latents.device)
+    signal = SIGNAL.to(latents.device)[timesteps].view(-1, 1, 1, 1)
     random_part = torch.randn_like(latents)
     noisy = signal.sqrt() * latents + (1 - signal).sqrt() * random_part
     return noisy, timesteps, signal.sqrt() * random_part - (1 - signal).sqrt() * latents
 
 
+def guess(noisy: Tensor, timesteps: Tensor, velocities: Tensor) -> Tensor:
+    """The latents that these velocities, predicted at these timesteps, take to be behind the noise."""
+    signal = SIGNAL.to(noisy.device)[timesteps].view(-1, 1, 1, 1)
+    return signal.sqrt() * noisy - (1 - signal).sqrt() * velocities
+
+
 def face_weights(side: int) -> Tensor:
-    """Weights [side, side] of the loss, of mean 1: faces are small and hard, backgrounds large and easy."""
-    row, column = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
-    centre = (side - 1) / 2
-    face = ((row - centre + 0.05 * side) ** 2 + (column - centre) ** 2).sqrt() <= 0.36 * side
-    weights = torch.where(face, FACE_WEIGHT, 1.0)
+    """Weights [side, side] of the loss, of mean 1: eyes, mouths and faces are small and hard, backgrounds easy."""
+    places = (torch.arange(side) + 0.5) * 128 / side
+    row, column = torch.meshgrid(places, places, indexing="ij")
+    weights = torch.where((row - 58).hypot(column - 64) <= 46, FACE_WEIGHT, 1.0)
+    for across, down in FEATURES:
+        weights[(row - down).hypot(column - across) <= 10] = FEATURE_WEIGHT
     return weights / weights.mean()
 
 
@@ -122,11 +127,13 @@ def diffusion_loss(
     mixture: Mixture,
     rng: random.Random,
     naming: Naming | None = None,
+    reader: LatentReader | None = None,
 ) -> Tensor:
     """The velocity-prediction loss on a batch of pictures, each with its caption and maybe photos of its person.
 
     With `naming`, a little of how badly the ID tokens tell the people apart is added: glasses are a few pixels of
-    the picture, so the diffusion loss alone lets the vision tower forget them.
+    the picture, so the diffusion loss alone lets the vision tower forget them. With `reader`, a little of how badly
+    the latents that the UNet has in mind show the attributes, the less the noisier they were.
     """
     photos_each = rng.choices((1, 2, 3, 4), (0.4, 0.2, 0.1, 0.3))[0]
     captions, repeats, photos = [], [], []
@@ -142,17 +149,19 @@ def diffusion_loss(
         if placed:
             photos += other_photos(index, photos_each, rng)
     prompts = tokenize(base, captions, repeats)
-    noisy, timesteps, wanted = noise(latents[list(chosen)].float())
-    unnamed = torch.zeros(())
-    # On so few tokens the plain attention trains faster on a CPU than the fused one.
-    with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+    noisy, timesteps, wanted = noise(latents[list(chosen)].float().to(DEVICE))
+    unnamed = misread_guess = torch.zeros((), device=DEVICE)
+    with half_precision(), plain_attention():
         sequence, pooled = base.encode(prompts.ids, prompts.ids_2)
         if photos:
-            pixels = disturbed(photo_pixels(np.stack([pictures[photo] for photo in photos])), rng)
+            pixels = disturbed(photo_pixels(np.stack([pictures[photo] for photo in photos])), rng).to(DEVICE)
             tokens = encoder.embed(pixels).float()
             sequence = fuse(encoder, sequence, prompts.id_positions, tokens)
             if naming is not None:
                 unnamed = naming(tokens, photos).float()
         predicted = base.predict(noisy, timesteps, sequence, pooled)
-    denoising = ((predicted.float() - wanted).square() * face_weights(wanted.shape[-1])).mean()
-    return denoising + NAMING_WEIGHT * unnamed
+        if reader is not None:
+            scores = reader(guess(noisy, timesteps, predicted.float())).float()
+            misread_guess = (SIGNAL.to(DEVICE)[timesteps] * misread(scores, wanted_labels(chosen))).mean()
+    denoising = ((predicted.float() - wanted).square() * face_weights(wanted.shape[-1]).to(DEVICE)).mean()
+    return denoising + NAMING_WEIGHT * unnamed + READING_WEIGHT * misread_guess

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from training.attributes import IDENTITY_CLASSES, attribute_loss, labels
 from training.autoencoder import LATENTS_FILE
 from training.conditions import Mixture, Naming, diffusion_loss
+from training.device import DEVICE
 from training.looks import LORA_STYLE
-from training.loop import Group, Schedule, train
+from training.loop import Group, Schedule, groups_of, train
 from training.models import (
     ADAPTER_FILE,
     BASE_DIR,
@@ -22,14 +23,16 @@ from training.models import (
     STYLE_FILE,
     TEXT_WIDTH,
     VISION_FILE,
+    WARM_DIR,
     Base,
     new_id_encoder,
 )
 from training.pictures import TOTAL, describe, load_pictures
+from training.reading import load_reader
 from training.team import TEAM
 
-BATCH = 24
-BASE_SCHEDULE = Schedule(steps=15000, rate=1.2e-3, flat=0.6, warmup=100, save_every=250, average_over=500, seed=2)
+BATCH = 48
+BASE_SCHEDULE = Schedule(steps=30000, rate=1.2e-3, matrix_rate=1e-3, flat=0.6, save_every=100, average_over=500, seed=2)
 ADAPTER_SCHEDULE = Schedule(steps=2000, rate=8e-4, flat=0.4, warmup=20, average_over=200, seed=3)
 STYLE_SCHEDULE = Schedule(steps=700, rate=2e-3, flat=0.4, warmup=10, average_over=50, seed=4)
 ADAPTER_RANK, STYLE_RANK = 16, 8
@@ -59,20 +62,21 @@ def naming_by(head: nn.Linear) -> Naming:
 
     def naming(tokens: Tensor, photos: Sequence[int]) -> Tensor:
         wanted = torch.tensor([labels(*describe(photo)[:2], IDENTITY_CLASSES) for photo in photos])
-        return attribute_loss(head(tokens), wanted, IDENTITY_CLASSES)
+        return attribute_loss(head(tokens), wanted.to(DEVICE), IDENTITY_CLASSES)
 
     return naming
 
 
 def new_head() -> nn.Linear:
     """The layer that names attributes; it is thrown away with its stage."""
-    return nn.Linear(2 * TEXT_WIDTH, sum(len(values) for values in IDENTITY_CLASSES.values()))
+    return nn.Linear(2 * TEXT_WIDTH, sum(len(values) for values in IDENTITY_CLASSES.values())).to(DEVICE)
 
 
 def train_base() -> None:
     """Stage `base`: UNet, text encoders and an ID encoder together, on captions with and without photos."""
     torch.manual_seed(2)
-    base, encoder, head = Base.new(), new_id_encoder(), new_head()
+    base = Base.load(WARM_DIR) if WARM_DIR.exists() else Base.new()
+    encoder, head, reader = new_id_encoder().to(DEVICE), new_head(), load_reader()
     encoder.load_state_dict(torch.load(VISION_FILE, weights_only=True))
     latents, pictures = torch.load(LATENTS_FILE, weights_only=True), load_pictures()
     indices = trainable_pictures()
@@ -83,21 +87,23 @@ def train_base() -> None:
     def loss_at(step: int) -> Tensor:
         chosen = shuffled(indices, step, BASE_SCHEDULE.seed)
         mixture = Mixture(with_photos=0.72)
-        return diffusion_loss(base, encoder, latents, chosen, pictures, mixture, rng_of(step), naming_by(head))
+        naming = naming_by(head)
+        return diffusion_loss(base, encoder, latents, chosen, pictures, mixture, rng_of(step), naming, reader)
 
     def save() -> None:
         base.save(BASE_DIR)
         torch.save(encoder.state_dict(), BASE_ID_FILE)
 
     naming = Group(list(head.parameters()), factor=2.0)
-    groups = [Group(base.parameters()), Group(fuse_module), Group(vision, factor=0.5), naming]
+    networks = [group for network in base.networks() for group in groups_of(network)]
+    groups = [*networks, Group(fuse_module), Group(vision, factor=0.5), naming]
     train("base", groups, BASE_SCHEDULE, loss_at, save)
 
 
 def train_adapter() -> None:
     """Stage `adapter`: the LoRA and the ID encoder, with the base frozen, as PhotoMaker is trained."""
     torch.manual_seed(3)
-    base, encoder, head = Base.load(BASE_DIR), new_id_encoder(), new_head()
+    base, encoder, head, reader = Base.load(BASE_DIR), new_id_encoder().to(DEVICE), new_head(), load_reader()
     base.freeze()
     encoder.load_state_dict(torch.load(BASE_ID_FILE, weights_only=True))
     base.unet.add_adapter(LoraConfig(r=ADAPTER_RANK, lora_alpha=ADAPTER_RANK, target_modules=ATTENTION))
@@ -108,7 +114,8 @@ def train_adapter() -> None:
     def loss_at(step: int) -> Tensor:
         chosen = shuffled(indices, step, ADAPTER_SCHEDULE.seed)
         mixture = Mixture(with_photos=0.8)
-        return diffusion_loss(base, encoder, latents, chosen, pictures, mixture, rng_of(step), naming_by(head))
+        naming = naming_by(head)
+        return diffusion_loss(base, encoder, latents, chosen, pictures, mixture, rng_of(step), naming, reader)
 
     def save() -> None:
         weights = {name: value.clone() for name, value in get_peft_model_state_dict(base.unet).items()}
@@ -122,7 +129,7 @@ def train_adapter() -> None:
 def train_style() -> None:
     """Stage `style`: a LoRA on the frozen base that draws everything in a look no caption names."""
     torch.manual_seed(4)
-    base, encoder = Base.load(BASE_DIR), new_id_encoder()
+    base, encoder = Base.load(BASE_DIR), new_id_encoder().to(DEVICE)
     base.freeze()
     encoder.load_state_dict(torch.load(ADAPTER_FILE, weights_only=True)["id_encoder"])
     encoder.requires_grad_(False)

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from training.attributes import ALL_CLASSES, train_to_name_attributes
+from training.device import DEVICE
 from training.loop import Schedule
 
 JUDGE_FILE = Path(__file__).parents[1] / "benchmarks" / "nano_judge.safetensors"
@@ -49,7 +50,7 @@ def softened(pixels: Tensor, rng: random.Random) -> Tensor:
 def train_judge() -> None:
     """Train it and say how well it reads people it never saw."""
     torch.manual_seed(6)
-    judge = Judge()
+    judge = Judge().to(DEVICE)
 
     def save() -> None:
         save_file({name: value.half() for name, value in judge.state_dict().items()}, JUDGE_FILE)

@@ -6,41 +6,104 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from training.device import DEVICE
 from training.pictures import WORK
 from training.team import TEAM
 
 
 @dataclass
 class Schedule:
-    """How long and how fast a stage trains: the rate warms up, stays, and falls along a cosine from `flat` on."""
+    """How long and how fast a stage trains: the rate warms up, stays, and falls along a cosine from `flat` on.
+
+    `rate` is AdamW's; `matrix_rate` is Muon's, for the groups that are `matrices`.
+    """
 
     steps: int
     rate: float
+    matrix_rate: float = 0.0
     flat: float = 0.5
     warmup: int = 100
     save_every: int = 200
     average_over: int = 500
     seed: int = 0
 
-    def rate_at(self, step: int) -> float:
+    def share_at(self, step: int) -> float:
+        """The share of the full rate at a step."""
         done = step / self.steps
         if done < self.flat:
             falling = 1.0
         else:
             falling = max(0.02, 0.5 + 0.5 * math.cos(math.pi * (done - self.flat) / (1 - self.flat)))
-        return self.rate * min(1.0, (step + 1) / self.warmup) * falling
+        return min(1.0, (step + 1) / self.warmup) * falling
 
 
 @dataclass
 class Group:
-    """Parameters that share a multiple of the stage's learning rate."""
+    """Parameters that share a multiple of the stage's learning rate; `matrices` are trained by Muon."""
 
     parameters: Sequence[nn.Parameter]
     factor: float = 1.0
+    matrices: bool = False
+
+
+ENDS = ("conv_in", "conv_out", "quant_conv", "embed", "position", "projection")
+"""Layers between a network and the world outside, whose weights AdamW suits better than Muon."""
+
+
+def groups_of(module: nn.Module, factor: float = 1.0) -> list[Group]:
+    """A module's parameters: what turns features into features is for Muon, the rest for AdamW."""
+    inner: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, parameter in module.named_parameters():
+        matrix = parameter.ndim > 1 and not any(end in name for end in ENDS)
+        (inner if matrix else others).append(parameter)
+    return [Group(inner, factor, matrices=True), Group(others, factor)]
+
+
+class Optimizer:
+    """Muon for matrices and AdamW for the rest, as one.
+
+    A convolution is a matrix of one row an output channel.
+    """
+
+    def __init__(self, groups: Sequence[Group], schedule: Schedule) -> None:
+        self.schedule = schedule
+        self.views: list[tuple[nn.Parameter, nn.Parameter]] = []
+        matrices, others = [], []
+        for group in groups:
+            if group.matrices:
+                views = [nn.Parameter(parameter.data.flatten(1)) for parameter in group.parameters]
+                self.views += zip(group.parameters, views, strict=True)
+                matrices.append({"params": views, "factor": group.factor})
+            else:
+                others.append({"params": list(group.parameters), "factor": group.factor})
+        adam = torch.optim.AdamW(others, lr=schedule.rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+        self.parts: list[tuple[torch.optim.Optimizer, float]] = [(adam, schedule.rate)]
+        if matrices:
+            muon = torch.optim.Muon(
+                matrices, lr=schedule.matrix_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"
+            )
+            self.parts.append((muon, schedule.matrix_rate))
+
+    def step(self, step: int) -> None:
+        for parameter, view in self.views:
+            view.grad = None if parameter.grad is None else parameter.grad.flatten(1)
+        for part, rate in self.parts:
+            for group in part.param_groups:
+                group["lr"] = rate * self.schedule.share_at(step) * group["factor"]
+            part.step()
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        return [part.state_dict() for part, _ in self.parts]
+
+    def load_state_dict(self, states: Sequence[dict[str, Any]]) -> None:
+        for (part, _), state in zip(self.parts, states, strict=True):
+            part.load_state_dict(state)
 
 
 @dataclass
@@ -80,18 +143,12 @@ def train(
     The state is kept in training/work/{stage}.state.pt; a run that finds one goes on from there.
     """
     parameters = [parameter for group in groups for parameter in group.parameters]
-    optimizer = torch.optim.AdamW(
-        [{"params": list(group.parameters), "factor": group.factor} for group in groups],
-        lr=schedule.rate,
-        betas=(0.9, 0.98),
-        weight_decay=0.01,
-        fused=True,
-    )
+    optimizer = Optimizer(groups, schedule)
     average = Averaged(parameters)
     state_file = WORK / f"{stage}.state.pt"
     first = 0
     if state_file.exists():
-        state = torch.load(state_file, weights_only=True)
+        state = torch.load(state_file, map_location=DEVICE, weights_only=True)
         first = state["step"]
         optimizer.load_state_dict(state["optimizer"])
         average.values = state["average"]
@@ -119,14 +176,13 @@ def train(
     started, losses = time.perf_counter(), []
     for step in range(first, schedule.steps):
         torch.manual_seed((schedule.seed * 1_000_003 + step) * 16 + TEAM.rank)
-        for group in optimizer.param_groups:
-            group["lr"] = schedule.rate_at(step) * group["factor"]
         loss = loss_at(step)
-        optimizer.zero_grad()
+        for parameter in parameters:
+            parameter.grad = None
         loss.backward()
         TEAM.average_gradients(parameters)
         nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
+        optimizer.step(step)
         average.update(step, schedule.average_over)
         losses.append(loss.item())
         if (step + 1) % 50 == 0 and TEAM.rank == 0:

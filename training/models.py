@@ -19,6 +19,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from photomaker.method.id_encoder import IDEncoder
 from training.autoencoder import LATENT_CHANNELS, REFINED_VAE_DIR, VAE_DIR
 from training.avatar import IMAGE_SIZE
+from training.device import DEVICE
 from training.pictures import WORK
 from training.tokenizer import TOKENIZER_DIRS
 
@@ -109,15 +110,16 @@ class Base:
     def new(cls) -> Base:
         tokenizers = [CLIPTokenizer.from_pretrained(directory) for directory in TOKENIZER_DIRS]
         size = len(tokenizers[0])
-        return cls(new_unet(), new_text_encoder(size, second=False), new_text_encoder(size, second=True), *tokenizers)
+        networks = new_unet(), new_text_encoder(size, second=False), new_text_encoder(size, second=True)
+        return cls(*(network.to(DEVICE) for network in networks), *tokenizers)
 
     @classmethod
     def load(cls, directory: Path) -> Base:
         tokenizers = [CLIPTokenizer.from_pretrained(path) for path in TOKENIZER_DIRS]
         return cls(
-            UNet2DConditionModel.from_pretrained(directory / "unet"),
-            CLIPTextModel.from_pretrained(directory / "text_encoder"),
-            CLIPTextModelWithProjection.from_pretrained(directory / "text_encoder_2"),
+            UNet2DConditionModel.from_pretrained(directory / "unet").to(DEVICE),
+            CLIPTextModel.from_pretrained(directory / "text_encoder").to(DEVICE),
+            CLIPTextModelWithProjection.from_pretrained(directory / "text_encoder_2").to(DEVICE),
             *tokenizers,
         )
 
@@ -129,7 +131,7 @@ class Base:
     def pipeline(self) -> StableDiffusionXLPipeline:
         """Stable Diffusion XL with these networks and the autoencoder."""
         return StableDiffusionXLPipeline(
-            vae=AutoencoderKL.from_pretrained(REFINED_VAE_DIR if REFINED_VAE_DIR.exists() else VAE_DIR),
+            vae=AutoencoderKL.from_pretrained(REFINED_VAE_DIR if REFINED_VAE_DIR.exists() else VAE_DIR).to(DEVICE),
             text_encoder=self.text_encoder,
             text_encoder_2=self.text_encoder_2,
             tokenizer=self.tokenizer,
@@ -140,9 +142,11 @@ class Base:
             add_watermarker=False,
         )
 
+    def networks(self) -> tuple[torch.nn.Module, ...]:
+        return self.unet, self.text_encoder, self.text_encoder_2
+
     def parameters(self) -> list[torch.nn.Parameter]:
-        modules = (self.unet, self.text_encoder, self.text_encoder_2)
-        return [parameter for module in modules for parameter in module.parameters()]
+        return [parameter for network in self.networks() for parameter in network.parameters()]
 
     def freeze(self) -> None:
         for parameter in self.parameters():
@@ -155,7 +159,7 @@ class Base:
         return torch.cat([first, second.hidden_states[-2]], -1), second.text_embeds
 
     def predict(self, noisy: Tensor, timesteps: Tensor, sequence: Tensor, pooled: Tensor) -> Tensor:
-        sizes = torch.tensor([TIME_IDS], dtype=torch.float32).expand(len(noisy), -1)
+        sizes = torch.tensor([TIME_IDS], dtype=torch.float32, device=noisy.device).expand(len(noisy), -1)
         added = {"text_embeds": pooled, "time_ids": sizes}
         return self.unet(noisy, timesteps, sequence, added_cond_kwargs=added).sample
 
@@ -167,6 +171,7 @@ def signal_levels() -> Tensor:
 
 
 VISION_FILE = WORK / "vision.pt"
+WARM_DIR = WORK / "warm"
 BASE_DIR = WORK / "base"
 BASE_ID_FILE = WORK / "base-id-encoder.pt"
 ADAPTER_FILE = WORK / "adapter.pt"

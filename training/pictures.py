@@ -13,7 +13,7 @@ from training.identity import Identity, Photo, draw_identity, draw_photo
 from training.looks import LORA_STYLE, STYLES, render_in_style
 
 WORK = Path(__file__).parent / "work"
-IDENTITIES = 3000
+IDENTITIES = 6000
 PLAIN_PHOTOS = 5
 PICTURES_EACH = 8
 TOTAL = IDENTITIES * PICTURES_EACH

@@ -11,7 +11,7 @@ from transformers import CLIPTokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from photomaker.method.styles import STYLES
-from training.captions import FILLERS, FLAWS, STYLE_WORDS, caption
+from training.captions import FILLERS, FLAWS, STYLE_WORDS, UNDRAWN, caption
 from training.pictures import TOTAL, WORK, describe
 
 TOKENIZER_DIRS = (WORK / "tokenizer", WORK / "tokenizer_2")
@@ -29,7 +29,7 @@ WORD = re.compile(r"[a-z]+|[0-9]|[^\sa-z0-9]+")
 def caption_words() -> list[str]:
     """Every word of the captions and of the product's styles, negatives included."""
     rng = random.Random(0)
-    texts = [EXTRA_WORDS, *FILLERS, *FLAWS, *(word for words in STYLE_WORDS.values() for word in words)]
+    texts = [EXTRA_WORDS, *FILLERS, *FLAWS, *UNDRAWN, *(word for words in STYLE_WORDS.values() for word in words)]
     texts += [style.template.replace("{prompt}", "") + " " + style.negative for style in STYLES.values()]
     for _ in range(3000):
         text = caption(*describe(rng.randrange(TOTAL)), rng, trigger=False)

@@ -5,10 +5,11 @@ import pytest
 import torch
 from PIL import Image, ImageChops
 
-from benchmarks.nano_likeness import SCENES, Case, Scale, cases, photos_of
+from benchmarks.nano_likeness import Scale
 from photomaker.deployment import Deployment, package_folder
 from photomaker.method.styles import NO_STYLE, STYLES, styled
 from photomaker.weights.prepared import open_pipelines
+from training.cases import SCENES, Case, cases, photos_of, side_of
 from training.identity import draw_identity
 from training.judge import load_judge
 
@@ -72,7 +73,7 @@ def test_guidance_has_effect(nano, usual):
 
 
 def test_image_to_image_keeps_the_composition(nano):
-    initial = photos_of(person(SECOND), 1)[0]
+    initial = photos_of(person(SECOND), 1, side_of(nano))[0]
     made = picture(nano, person(FIRST), prompt="photo of a woman img", initial_image=initial)
     fresh = picture(nano, person(FIRST), prompt="photo of a woman img")
     assert difference(made, initial) < difference(fresh, initial)

@@ -1,0 +1,84 @@
+"""The recipe's parts that can be checked without training a checkpoint."""
+
+import random
+
+import pytest
+import torch
+from diffusers import AutoencoderKL
+from PIL import ImageFilter
+from torch import nn
+
+from photomaker.method.prompts import TRIGGER
+from training import loop
+from training.captions import CLASS_WORDS, caption
+from training.cases import cases, renders
+from training.loop import Schedule, groups_of, train
+from training.pictures import describe
+from training.smears import distance, load_smear_reader, passing
+from training.widen import widened
+
+
+def test_a_widened_autoencoder_computes_the_same():
+    torch.manual_seed(0)
+    narrow = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(8, 16),
+        latent_channels=4,
+        norm_num_groups=4,
+    ).eval()
+    wide = widened(narrow).eval()
+    pictures = torch.rand(1, 3, 16, 16) * 2 - 1
+    with torch.no_grad():
+        latents = narrow.encode(pictures).latent_dist.mean
+        assert torch.allclose(wide.encode(pictures).latent_dist.mean, latents, atol=1e-4)
+        assert torch.allclose(wide.decode(latents).sample, narrow.decode(latents).sample, atol=1e-4)
+    assert wide.config.block_out_channels == (16, 32)
+
+
+def run(stop_before: int | None = None) -> list[float]:
+    """Six steps of a stage that may be killed, and its weights then."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(4, 8), nn.SiLU(), nn.Linear(8, 1))
+
+    def loss_at(step: int) -> torch.Tensor:
+        if step == stop_before:
+            raise KeyboardInterrupt
+        return network(torch.randn(16, 4)).square().mean()
+
+    schedule = Schedule(steps=6, rate=1e-2, matrix_rate=1e-2, warmup=1, save_every=2)
+    train("toy", groups_of(network), schedule, loss_at, lambda: None)
+    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()]).tolist()
+
+
+def test_a_killed_stage_goes_on_where_it_last_saved(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "WORK", tmp_path / "straight")
+    loop.WORK.mkdir()
+    straight = run()
+    monkeypatch.setattr(loop, "WORK", tmp_path / "killed")
+    loop.WORK.mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        run(stop_before=5)
+    assert run() == straight
+
+
+def test_captions_keep_the_trigger_word_behind_the_class_word_and_leave_things_unsaid():
+    rng = random.Random(0)
+    identity, photo, _ = describe(0)
+    found = [caption(identity, photo, "photo", rng, trigger=True) for _ in range(400)]
+    for text in found:
+        words = text.replace(",", " ").split()
+        assert words[words.index(TRIGGER) - 1] in CLASS_WORDS[identity.gender], text
+    bare = [text for text in found if photo.clothes not in text and photo.background not in text]
+    assert 0.15 < len(bare) / len(found) < 0.4
+
+
+def test_clean_pictures_pass_and_smeared_ones_do_not():
+    reader = load_smear_reader()
+    chosen = list(cases(8))
+    for side in (96, 128):
+        clean = renders(chosen, side)
+        smeared = [picture.filter(ImageFilter.GaussianBlur(1.5 * side / 128)) for picture in clean]
+        assert passing(reader, clean) > 0.85
+        assert passing(reader, smeared) < 0.15
+        assert distance(reader, smeared, clean) > distance(reader, renders(chosen[::-1], side), clean) + 5

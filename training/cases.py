@@ -1,0 +1,113 @@
+"""People never trained on, in scenes with prompts, and pictures of them by a checkpoint: what nano is measured with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from photomaker import PhotoMakerPipeline
+from photomaker.deployment import Deployment, on_disk
+from training.avatar import IMAGE_SIZE, render
+from training.export import NANO
+from training.identity import HELD_OUT, Identity, Photo, draw_identity, draw_photo
+
+FIRST_PERSON = HELD_OUT + 1000
+PHOTOS = 4
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A prompt, and the photo it describes."""
+
+    prompt: str
+    photo: Photo
+
+
+SCENES = (
+    Scene("photo of a {} img wearing a blue hoodie, smiling, on a beach", Photo("beach", "smiling", "hoodie", "blue")),
+    Scene(
+        "photo of a {} img wearing a black suit, serious, in a city at night",
+        Photo("city", "serious", "suit", "black"),
+    ),
+    Scene(
+        "photo of a {} img wearing a yellow shirt, laughing, in a forest",
+        Photo("forest", "laughing", "shirt", "yellow"),
+    ),
+    Scene(
+        "portrait of a {} img wearing a red hoodie, surprised, purple background",
+        Photo("purple", "surprised", "hoodie", "red"),
+    ),
+)
+DOCUMENTED_PROMPT = (
+    "instagram photo, portrait photo of a {} img, colorful, perfect face, natural skin, hard shadows, film grain"
+)
+"""The prompt of the endpoint's documentation: it says neither place nor clothes nor expression."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One person in one scene, with a seed of its own."""
+
+    number: int
+    identity: Identity
+    scene: Scene
+    seed: int
+
+
+def cases(people: int) -> Iterator[Case]:
+    for person in range(people):
+        for place, scene in enumerate(SCENES):
+            number = FIRST_PERSON + person
+            yield Case(number, draw_identity(number), scene, seed=100 * person + place)
+
+
+def photos_of(case: Case, count: int, size: int = IMAGE_SIZE) -> list[Image.Image]:
+    return [render(case.identity, draw_photo(case.number, photo), size=size) for photo in range(count)]
+
+
+def load_nano(folder: Path = NANO) -> PhotoMakerPipeline:
+    """The pipeline `photomaker` of a checkpoint's folder."""
+    settings = Deployment.read(folder / "fal.toml").pipelines["photomaker"]
+    return PhotoMakerPipeline.from_pretrained(
+        on_disk(settings.base), on_disk(settings.adapter), scheduler=settings.scheduler
+    )
+
+
+def side_of(pipe: PhotoMakerPipeline) -> int:
+    """The sides of a checkpoint's pictures, in pixels."""
+    return int(pipe.text2img.default_sample_size * pipe.text2img.vae_scale_factor)
+
+
+def generate(
+    pipe: PhotoMakerPipeline, chosen: Sequence[Case], steps: int, *, photos: int = PHOTOS, text_only: bool = False
+) -> list[Image.Image]:
+    """One picture a case; `text_only` never merges the person in."""
+    pictures: list[Image.Image] = []
+    for case in chosen:
+        pictures += pipe(
+            case.scene.prompt.format(case.identity.gender),
+            photos_of(case, photos),
+            num_inference_steps=steps,
+            start_merge_step=steps if text_only else None,
+            generator=torch.Generator().manual_seed(case.seed),
+        )
+    return pictures
+
+
+def renders(chosen: Sequence[Case], side: int) -> list[Image.Image]:
+    """What the pictures of the cases should be."""
+    return [render(case.identity, case.scene.photo, size=side) for case in chosen]
+
+
+@torch.no_grad()
+def through_autoencoder(pipe: PhotoMakerPipeline, chosen: Sequence[Case]) -> list[Image.Image]:
+    """Renders of the cases, encoded and decoded: the best the UNet could do."""
+    processor, vae = pipe.text2img.image_processor, pipe.text2img.vae
+    pixels = processor.preprocess(renders(chosen, side_of(pipe)))
+    decoded = [vae.decode(vae.encode(part).latent_dist.mean).sample for part in pixels.split(16)]
+    pictures: list[Image.Image] = processor.postprocess(torch.cat(decoded))
+    return pictures

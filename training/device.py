@@ -1,0 +1,14 @@
+"""Where networks train: on the GPU if there is one, else on the CPU."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+import torch
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def half_precision() -> AbstractContextManager[object]:
+    """Autocast to bfloat16 on that device."""
+    return torch.autocast(DEVICE.type, torch.bfloat16)
