@@ -9,10 +9,15 @@ import math
 import os
 import time
 import tomllib
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from contextvars import copy_context
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, TypeVar
 
 import fal
 from fal.auth import fetch_auth_credentials
@@ -29,13 +34,23 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from photomaker.deployment import Deployment, chosen_path
 from photomaker.payload import DeployPayload
-from photomaker.schema import PhotomakerInput, PhotomakerOutput
+from photomaker.schema import (
+    PhotomakerInput,
+    PhotomakerOutput,
+    PhotomakerStudioInput,
+    PhotomakerStudioOutput,
+    PhotoVerdict,
+    Timings,
+)
 
 ROOT = Path(__file__).parent
 DEPLOYMENT_FILE = chosen_path(default=ROOT / "fal.toml")
 DEPLOYMENT = Deployment.read(DEPLOYMENT_FILE)
 BILLABLE = "x-fal-billable-units"
 UNBILLED = {BILLABLE: "0"}
+REQUEST_ID = "x-fal-request-id"
+MEGAPIXEL = 1024 * 1024
+T = TypeVar("T")
 DEFAULT_GRACE_SECONDS = 5  # fal's own, between SIGTERM and SIGKILL
 GOODBYE_SECONDS = 2.0  # of it, for the step under way, the answer and the end of the process
 PINNED = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
@@ -83,16 +98,21 @@ class PhotoMaker(fal.App):
         x_fal_request_id: str | None = Header(None, include_in_schema=False),
     ) -> PhotomakerOutput:
         """Customizing Realistic Human Photos via Stacked ID Embedding: new pictures of the person in your photos."""
-        cancelled = Event()
-        if x_fal_request_id:
-            self.running[x_fal_request_id] = cancelled
-        watching = asyncio.create_task(disconnect(request, cancelled))
-        try:
-            output = await asyncio.to_thread(self.pictures, input, cancelled)
-        finally:
-            watching.cancel()
-            self.running.pop(x_fal_request_id or "", None)
+        output = await self.attended(partial(self.pictures, input), request, x_fal_request_id)
         response.headers[BILLABLE] = str(len(output.images))
+        return output
+
+    @fal.endpoint("/studio")
+    async def studio(
+        self,
+        input: PhotomakerStudioInput,
+        request: Request,
+        response: Response,
+        x_fal_request_id: str | None = Header(None, include_in_schema=False),
+    ) -> PhotomakerStudioOutput:
+        """ "/" with what fal's sibling endpoints offer, and an answer that tells how good the likeness is."""
+        output = await self.attended(partial(self.studio_pictures, input), request, x_fal_request_id)
+        response.headers[BILLABLE] = str(units(output.images))
         return output
 
     @fal.endpoint("/cancel")
@@ -103,6 +123,11 @@ class PhotoMaker(fal.App):
             event.set()
         return {"cancelled": event is not None}
 
+    @fal.endpoint("/studio/cancel")
+    async def cancel_studio(self, id: str | None = Header(None, alias=REQUEST_ID, include_in_schema=False)) -> Any:
+        """Stop a running request between two steps."""
+        return await self.cancel(id)
+
     def _add_extra_routes(self, app: FastAPI) -> None:
         """fal's own last step in building the app; here, what is answered to bad bodies and to failures of ours."""
         super()._add_extra_routes(app)
@@ -111,38 +136,126 @@ class PhotoMaker(fal.App):
         # Innermost. A handler of Exception is outermost, and what it has answered still goes to the log, paths and all.
         app.user_middleware.append(Middleware(Failures))
 
-    def pictures(self, input: PhotomakerInput, cancelled: Event) -> PhotomakerOutput:
-        """Pictures made, and each encoded and uploaded while the next is decoded."""
-        from concurrent.futures import ThreadPoolExecutor
-        from contextvars import copy_context
+    async def attended(self, work: Callable[[Event], T], request: Request, request_id: str | None) -> T:
+        """Work in a thread, given up when the caller cancels it, hangs up, or the runner's time is over."""
+        with self.cancellable(request_id) as cancelled:
+            watching = asyncio.create_task(disconnect(request, cancelled))
+            try:
+                return await asyncio.to_thread(work, cancelled)
+            finally:
+                watching.cancel()
 
-        from photomaker.errors import Cancelled, RequestError, cause
-        from photomaker.service import Listener, Request, draw_seed
+    @contextmanager
+    def cancellable(self, request_id: str | None) -> Iterator[Event]:
+        """What ends a request's work once it is set; ``/cancel`` finds it by the request's id."""
+        cancelled = Event()
+        if request_id:
+            self.running[request_id] = cancelled
+        try:
+            yield cancelled
+        finally:
+            self.running.pop(request_id or "", None)
+
+    def pictures(self, input: PhotomakerInput, cancelled: Event) -> PhotomakerOutput:
+        """The answer of "/"."""
+        from photomaker.service import Request, draw_seed
 
         seed = draw_seed() if input.seed is None else input.seed
-        listener = Listener(
+        wanted = Request(**input.model_dump(exclude={"seed"}), seed=seed)
+        with refusals(cancelled):
+            delivered = self.delivered(wanted, self.listener(cancelled), "png", self.repository)
+        return PhotomakerOutput(images=[each.file for each in delivered], seed=seed)
+
+    def studio_pictures(self, input: PhotomakerStudioInput, cancelled: Event) -> PhotomakerStudioOutput:
+        """The answer of "/studio"."""
+        with refusals(cancelled):
+            return self.studio_answer(input, self.listener(cancelled))
+
+    def studio_answer(self, input: PhotomakerStudioInput, listener: Any) -> PhotomakerStudioOutput:
+        from photomaker.service import Request, draw_seed
+
+        seed = draw_seed() if input.seed is None else input.seed
+        size = input.image_size
+        wanted = Request(
+            **input.model_dump(exclude={"seed", "image_size", "output_format", "sync_mode"}),
+            seed=seed,
+            image_size=size if isinstance(size, str) else (size.width, size.height),
+        )
+        repository = "in_memory" if input.sync_mode else self.repository
+        delivered = self.delivered(wanted, listener, input.output_format, repository)
+        report = listener.report
+        return PhotomakerStudioOutput(
+            images=[each.file for each in delivered],
+            timings=Timings(**report.seconds, upload=sum(each.seconds for each in delivered)),
+            seed=seed,
+            has_nsfw_concepts=[each.picture.withheld for each in delivered],
+            prompt=report.prompt,
+            photos=[PhotoVerdict(name=one.name, used=one.reason is None, reason=one.reason) for one in report.photos],
+            likeness=[each.picture.likeness for each in delivered],
+        )
+
+    def listener(self, cancelled: Event) -> Any:
+        """Prints the log, and ends the work with its caller's interest or the runner's time."""
+        from photomaker.service import Listener
+
+        return Listener(
             log=say,
             on_step=lambda done, steps: say(f"step {done}/{steps}"),
             cancelled=lambda: cancelled.is_set() or time.monotonic() > self.stop_at,
         )
-        try:
-            with ThreadPoolExecutor(max_workers=4) as uploads:
-                uploading = [
-                    uploads.submit(copy_context().run, upload, picture, self.repository)
-                    for picture in self.service.generate(
-                        Request(**input.model_dump(exclude={"seed"}), seed=seed), listener
-                    )
-                ]
-            return PhotomakerOutput(images=[image.result() for image in uploading], seed=seed)
-        except Cancelled as error:
-            if not cancelled.is_set():  # 503: fal's queue sends the request to another runner
-                leaving = "The runner is shutting down. Send the request again."
-                raise HTTPException(503, leaving, UNBILLED) from None
-            # As fal answers its own RequestCancelledException, which takes no headers.
-            raise HTTPException(499, str(error), UNBILLED) from None
-        except RequestError as error:
-            say(f"{error.type}: {error.message}{cause(error)}")
-            raise HTTPException(error.status, [error.as_detail()], UNBILLED) from None
+
+    def delivered(self, wanted: Any, listener: Any, format: Any, repository: RepositoryId) -> list["Delivered"]:
+        """Pictures made, and each compared, encoded and uploaded while the next is decoded."""
+        with ThreadPoolExecutor(max_workers=4) as uploads:
+            uploading = [
+                uploads.submit(copy_context().run, deliver, number, picture, format, repository)
+                for number, picture in enumerate(self.service.generate(wanted, listener), start=1)
+            ]
+        return [each.result() for each in uploading]
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """A picture, where it was uploaded to, and how many seconds that took."""
+
+    picture: Any
+    file: Image
+    seconds: float
+
+
+def deliver(number: int, picture: Any, format: Any, repository: RepositoryId) -> Delivered:
+    """A picture as a file, uploaded: url, content type, name, size, width and height."""
+    from photomaker.pictures.encoding import encode
+
+    started = time.perf_counter()
+    if picture.likeness is not None:
+        say(f"picture {number}: likeness {picture.likeness:.2f}")
+    size = ImageSize(width=picture.image.width, height=picture.image.height)
+    file = Image.from_bytes(encode(picture.image, format), format, size, repository=repository)
+    return Delivered(picture, file, time.perf_counter() - started)
+
+
+def units(images: list[Image]) -> int:
+    """Billable units: one a picture for every megapixel (1024 x 1024) begun."""
+    return sum(math.ceil(image.width * image.height / MEGAPIXEL) for image in images)
+
+
+@contextmanager
+def refusals(cancelled: Event) -> Iterator[None]:
+    """What ends a request early, as fal's errors."""
+    from photomaker.errors import Cancelled, RequestError, cause
+
+    try:
+        yield
+    except Cancelled as error:
+        if not cancelled.is_set():  # 503: fal's queue sends the request to another runner
+            leaving = "The runner is shutting down. Send the request again."
+            raise HTTPException(503, leaving, UNBILLED) from None
+        # As fal answers its own RequestCancelledException, which takes no headers.
+        raise HTTPException(499, str(error), UNBILLED) from None
+    except RequestError as error:
+        say(f"{error.type}: {error.message}{cause(error)}")
+        raise HTTPException(error.status, [error.as_detail()], UNBILLED) from None
 
 
 async def refused(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -205,14 +318,6 @@ async def disconnect(request: Request, cancelled: Event) -> None:
 def say(line: str) -> None:
     """A line of the request's log, which its caller sees."""
     print(line, flush=True)
-
-
-def upload(picture: Any, repository: RepositoryId) -> Image:
-    """A picture as PNG, uploaded: url, content type, name, size, width and height."""
-    from photomaker.pictures.png import encode_png
-
-    size = ImageSize(width=picture.width, height=picture.height)
-    return Image.from_bytes(encode_png(picture), "png", size, repository=repository)
 
 
 def repository_here() -> RepositoryId:

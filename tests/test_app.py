@@ -15,6 +15,7 @@ from PIL import Image
 
 from photomaker.schema import PhotomakerInput
 from tests.archives import PHOTOS, data_uri, photos, zipped
+from tests.serving import served
 
 HERE = Path(__file__).parent
 GOOD = {"image_archive_url": data_uri(photos()), "prompt": "portrait photo of a man img", "num_inference_steps": 20}
@@ -25,21 +26,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:starlette")
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("IS_ISOLATE_AGENT", "1")
-        patch.setenv("PHOTOMAKER_DEPLOYMENT", str(HERE / "deployment.toml"))
-        for account in ("FAL_KEY", "FAL_KEY_ID", "FAL_KEY_SECRET"):
-            patch.delenv(account, raising=False)
-        patch.setenv("FAL_HOME_DIR", str(tmp_path_factory.mktemp("no-account")))
-        patch.syspath_prepend(str(HERE.parent))
-        from fal.ref import set_current_app
-
-        from photomaker_app import PhotoMaker
-
-        app = PhotoMaker()
-        set_current_app(app)
-        with TestClient(app._build_app(), raise_server_exceptions=False) as client:
-            yield client
+    with served(HERE / "deployment.toml", tmp_path_factory.mktemp("no-account")) as client:
+        yield client
 
 
 def png(width: int = 64, height: int = 64) -> bytes:

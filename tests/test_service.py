@@ -12,6 +12,7 @@ from photomaker.deployment import Deployment
 from photomaker.errors import Cancelled, ContentPolicyError, PromptError
 from photomaker.identities import Identities, Identity
 from photomaker.method.pipeline import PhotoMakerPipeline
+from photomaker.photos.sources import Source
 from photomaker.pictures.safety import SafetyChecker
 from photomaker.service import Listener, Request, Service
 from tests.archives import PHOTOS, photos, zipped
@@ -46,7 +47,7 @@ def service(pipe: PhotoMakerPipeline) -> Service:
 
 def pictures(service: Service, **changes: Any) -> list[bytes]:
     request = Request(**{**vars(REQUEST), **changes})
-    return [picture.tobytes() for picture in service.generate(request, Listener())]
+    return [picture.image.tobytes() for picture in service.generate(request, Listener())]
 
 
 def test_a_known_archive_is_not_encoded_again(service: Service, embeddings: list[int]) -> None:
@@ -86,7 +87,7 @@ def test_only_so_many_identities_are_remembered() -> None:
             made.append(archive)
             return Identity(torch.zeros(3, 4), limited)
 
-        identities.get(archive, "encoder", room, 1, make)
+        identities.get([Source("image_archive_url", archive)], "encoder", room, 1, make)
 
     for archive in (b"a", b"b", b"a", b"c", b"a", b"b"):
         ask(archive)
@@ -102,7 +103,7 @@ def test_an_identity_that_left_photos_out_serves_the_same_room_only() -> None:
             made.append(room)
             return Identity(torch.zeros(min(room, 5), 4), limited)
 
-        identities.get(b"archive", "encoder", room, 1, make)
+        identities.get([Source("image_archive_url", b"archive")], "encoder", room, 1, make)
 
     ask(3, limited=True)
     ask(3, limited=True)
@@ -122,14 +123,16 @@ class Verdicts:
         return [next(self.verdicts) for _ in images]
 
 
-def test_a_flagged_picture_is_withheld_and_the_log_says_so(service: Service) -> None:
+def test_a_withheld_picture_keeps_its_place_and_the_log_says_which(service: Service) -> None:
     unchecked = pictures(service, num_images=3)
     service.safety = Verdicts(False, True, False)  # type: ignore[assignment]
     lines: list[str] = []
     request = Request(**{**vars(REQUEST), "num_images": 3})
-    returned = [picture.tobytes() for picture in service.generate(request, Listener(log=lines.append))]
-    assert returned == [unchecked[0], unchecked[2]]
-    assert [line for line in lines if "withheld" in line] == ["a picture was withheld by the safety check"]
+    returned = list(service.generate(request, Listener(log=lines.append)))
+    black = Image.new("RGB", (64, 64))
+    assert [picture.image.tobytes() for picture in returned] == [unchecked[0], black.tobytes(), unchecked[2]]
+    assert [picture.withheld for picture in returned] == [False, True, False]
+    assert [line for line in lines if "withheld" in line] == ["picture 2 was withheld by the safety check"]
 
 
 def test_all_pictures_flagged_is_an_error(service: Service) -> None:

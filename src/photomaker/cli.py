@@ -94,7 +94,7 @@ def generate(
             saved = []
             for number, picture in enumerate(service.generate(request, listener)):
                 saved.append(output / f"{request.seed}-{number}.png")
-                picture.save(saved[-1])
+                picture.image.save(saved[-1])
     except RequestError as error:
         raise failed(f"{error.field}: {error.message}") from None
     except (CheckpointError, OSError) as error:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
 SCHEDULERS = {
     "ddim": "DDIMScheduler",
@@ -90,6 +90,20 @@ OwnFolder = Annotated[str, Field(min_length=1), AfterValidator(checked_own)]
 File = Annotated[str, Field(min_length=1), AfterValidator(checked_file)]
 Scheduler = Annotated[str, AfterValidator(known_scheduler)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+def parsed_size(size: Any) -> Any:
+    """A size as the file writes it, "832x1216": (width, height)."""
+    if not isinstance(size, str):
+        return size
+    match = re.fullmatch(r"(\d{1,5})\s*x\s*(\d{1,5})", size)
+    if match is None:
+        raise ValueError(f'{size!r} is no size such as "832x1216": width, then height, in pixels')
+    return int(match[1]), int(match[2])
+
+
+Side = Annotated[int, Field(ge=64, le=2048, multiple_of=8)]
+Size = Annotated[tuple[Side, Side], BeforeValidator(parsed_size)]
 
 
 def of_single_file(sha256: str | None, info: ValidationInfo) -> str | None:
@@ -180,12 +194,14 @@ class Deployment(Table):
     Attributes:
         device: "cuda", "cpu", or "auto" (CUDA where there is a GPU).
         dtype: Of all weights.
-        height, width: Of every picture, in pixels.
+        height, width: Of a picture whose request names no size, in pixels.
+        sizes: Further ones that a request may name, (width, height); each is warmed up at the start.
         faces: "crop" finds the person and crops to the face; "off" passes photos on as they are.
         face_pack: InsightFace's model pack, by name.
         face_root: The folder that has ``models/NAME``; None: a store in ``cache_dir``, filled by InsightFace.
         face_pack_sha256: Of the pack's zip as InsightFace offers it; None: not checked.
         safety: "check" withholds pictures that a classifier flags; "off" returns all.
+        safety_switch: Whether a request may switch the check off for itself, where its endpoint has such a field.
         allow_hosts: "host" or "host:port" entries that may be loopback or private addresses.
         cache_dir: Where checkpoints and prepared weights are kept; None: /data on a runner, else the user's cache.
         pipelines: What ``base_pipeline`` may name.
@@ -194,17 +210,24 @@ class Deployment(Table):
     app: AppSettings = AppSettings()
     device: Literal["auto", "cuda", "cpu"] = "auto"
     dtype: Literal["float32", "float16", "bfloat16"] = "bfloat16"
-    height: int = Field(default=1024, ge=64, le=2048, multiple_of=8)
-    width: int = Field(default=1024, ge=64, le=2048, multiple_of=8)
+    height: Side = 1024
+    width: Side = 1024
+    sizes: tuple[Size, ...] = Field(default=(), max_length=32)
     faces: Literal["crop", "off"] = "crop"
     face_pack: str = "buffalo_l"
     face_root: OwnFolder | None = None
     face_pack_sha256: Annotated[Sha256 | None, AfterValidator(of_downloaded_pack)] = None
     safety: Literal["check", "off"] = "check"
+    safety_switch: bool = True
     allow_hosts: tuple[str, ...] = ()
     cache_dir: str | None = None
     inference: InferenceSettings = InferenceSettings()
     pipelines: dict[BasePipeline, PipelineSettings] = Field(min_length=1)
+
+    @property
+    def served_sizes(self) -> tuple[tuple[int, int], ...]:
+        """Every (width, height) that a request may name, the usual one first."""
+        return tuple(dict.fromkeys([(self.width, self.height), *self.sizes]))
 
     def allowed_hosts(self) -> frozenset[str]:
         """Hosts that may be private: the file's, PHOTOMAKER_ALLOW_HOSTS's, and the local platform's files."""

@@ -46,7 +46,7 @@ class RequestError(Exception):
     """A request that cannot be served as it was sent.
 
     Args:
-        field: The input field to change, as the caller named it.
+        field: The input field to change, as the caller named it; "image_urls.2" is an entry of a list.
         message: What is wrong and what to change, in one or two sentences.
         input: The caller's value, repeated in the error; long strings are shortened.
         **context: The ``ctx`` that fal documents for this type.
@@ -65,7 +65,7 @@ class RequestError(Exception):
     def as_detail(self) -> dict[str, Any]:
         """One entry of the ``detail`` list: loc, msg, type, url, and ctx and input where there are any."""
         detail: dict[str, Any] = {
-            "loc": ["body", self.field],
+            "loc": ["body", *(int(part) if part.isdecimal() else part for part in self.field.split("."))],
             "msg": self.message,
             "type": self.type,
             "url": f"{DOCUMENTATION}#{self.type}",

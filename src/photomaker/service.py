@@ -6,27 +6,30 @@ values and returns values; only the pipelines hold the device, for one request a
 
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
-import numpy as np
 import torch
 from PIL import Image
 
+from photomaker import sizes
 from photomaker.deployment import Deployment
-from photomaker.errors import Cancelled, ContentPolicyError, FeatureNotSupportedError, PromptError
-from photomaker.identities import Identities, Identity
+from photomaker.errors import ContentPolicyError, FeatureNotSupportedError, PromptError, TooFewPhotosError
+from photomaker.identities import Identities, Identity, read_identity
 from photomaker.method.conditioning import Prompts, start_merge_step
 from photomaker.method.pipeline import PhotoMakerPipeline
-from photomaker.method.prompts import check_room, check_text
-from photomaker.method.styles import DEFAULT_STYLE, NO_STYLE, styled
-from photomaker.photos.archive import MAX_PHOTO_BYTES, read_photos
+from photomaker.method.prompts import check_text
+from photomaker.method.styles import NO_STYLE, styled
+from photomaker.photos.archive import MAX_PHOTO_BYTES
 from photomaker.photos.decoders import decoders
-from photomaker.photos.download import MAX_ARCHIVE_BYTES, fetch
+from photomaker.photos.download import fetch
 from photomaker.photos.face_models import face_models
 from photomaker.photos.images import read_image
+from photomaker.photos.sources import Source, downloaded
+from photomaker.pictures.likeness import likeness
+from photomaker.request import Listener, Picture, Request
 from photomaker.weights.inference import accelerate, warm_up
 from photomaker.weights.prepared import open_pipelines
 
@@ -34,46 +37,12 @@ if TYPE_CHECKING:
     from photomaker.photos.faces import FaceFinder
     from photomaker.pictures.safety import SafetyChecker
 
+__all__ = ["Listener", "Picture", "Request", "Service", "draw_seed"]
+
 ARCHIVE_FIELD = "image_archive_url"
+SEVERAL_FIELD = "image_urls"
 INITIAL_IMAGE_FIELD = "initial_image_url"
 DRAWN_SEEDS = 2**32  # exact in every client's numbers
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a caller asks for, by the endpoint's own names.
-
-    ``photos`` and ``initial_image`` stand in for their URLs where the bytes are at hand already.
-    """
-
-    prompt: str
-    image_archive_url: str = ""
-    base_pipeline: str = "photomaker"
-    initial_image_url: str | None = None
-    initial_image_strength: float = 0.5
-    style: str = DEFAULT_STYLE
-    negative_prompt: str = ""
-    num_inference_steps: int = 50
-    style_strength: int = 20
-    num_images: int = 1
-    guidance_scale: float = 5.0
-    seed: int = 0
-    photos: bytes | None = field(default=None, repr=False)
-    initial_image: bytes | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True)
-class Listener:
-    """Whom a running request tells, and asks."""
-
-    log: Callable[[str], None] = lambda line: None
-    on_step: Callable[[int, int], None] = lambda done, steps: None
-    cancelled: Callable[[], bool] = lambda: False
-
-    def check(self) -> None:
-        """Raises Cancelled once the caller has taken the request back."""
-        if self.cancelled():
-            raise Cancelled
 
 
 class Service:
@@ -99,50 +68,75 @@ class Service:
             warm_up(pipe, deployment, log)
         return cls(deployment, pipelines)
 
-    def generate(self, request: Request, listener: Listener) -> Iterator[Image.Image]:
-        """The request's pictures, one by one as they are decoded.
+    def generate(self, request: Request, listener: Listener) -> Iterator[Picture]:
+        """The request's pictures, one by one as they are decoded; ``listener.report`` fills on the way.
 
         Raises:
             RequestError: What the caller should change.
             Cancelled: The caller took the request back.
         """
         pipe = self.pipeline(request.base_pipeline)
-        prompts, negative_prompt = self.prompts(request, pipe)
-        archive = self.archive(request, listener)
-        initial_image = self.initial_image(request, listener)
+        width, height = self.size(request)
+        safety = self.safety_for(request)
+        prompts, negative_prompt = self.prompts(request, pipe, listener)
+        with listener.timed("download"):
+            sources = self.sources(request, listener)
+            initial_image = self.initial_image(request, listener)
 
         def on_step(done: int, steps: int) -> None:
             listener.check()
             listener.on_step(done, steps)
 
-        returned = 0
         with self.device_for(listener):
-            identity = self.identity(pipe, archive, prompts[1].room, listener)
-            conditioning = pipe.condition(prompts, negative_prompt, identity.tokens)
+            identity = self.identity(pipe, sources, prompts[1].room, listener)
+            with listener.timed("encode"):
+                conditioning = pipe.condition(prompts, negative_prompt, identity.tokens)
             if conditioning.dropped:
                 listener.log(f"the prompt is too long; dropped: {conditioning.dropped}")
             listener.check()
-            latents = pipe.denoise(
-                conditioning,
-                num_inference_steps=request.num_inference_steps,
-                merge_step=start_merge_step(request.style_strength, request.num_inference_steps),
-                guidance_scale=request.guidance_scale,
-                num_images=request.num_images,
-                generator=generators(request.seed, request.num_images),
-                initial_image=initial_image,
-                initial_image_strength=request.initial_image_strength,
-                height=self.deployment.height,
-                width=self.deployment.width,
-                on_step=on_step,
-            )
-            for picture in pipe.decode(latents):
+            with listener.timed("denoise"):
+                latents = pipe.denoise(
+                    conditioning,
+                    num_inference_steps=request.num_inference_steps,
+                    merge_step=start_merge_step(request.style_strength, request.num_inference_steps),
+                    guidance_scale=request.guidance_scale,
+                    num_images=request.num_images,
+                    generator=generators(request.seed, request.num_images),
+                    initial_image=initial_image,
+                    initial_image_strength=request.initial_image_strength,
+                    height=height,
+                    width=width,
+                    on_step=on_step,
+                )
+                if latents.is_cuda:  # decoding would wait for it anyway, and have it counted as its own
+                    torch.cuda.synchronize()
+            yield from self.decoded(pipe.decode(latents), safety, self.comparison(identity), listener)
+
+    def decoded(
+        self,
+        decoding: Iterator[Image.Image],
+        safety: "SafetyChecker | None",
+        compare: Callable[[Image.Image], float | None] | None,
+        listener: Listener,
+    ) -> Iterator[Picture]:
+        """The pictures as they may be shown: in place of a withheld one a black one of its size.
+
+        Raises:
+            ContentPolicyError: All were withheld.
+        """
+        verdicts: list[bool] = []
+        while True:
+            with listener.timed("decode"):
+                image = next(decoding, None)
+                if image is None:
+                    break
                 listener.check()
-                if self.safety is not None and self.safety.flags([picture])[0]:
-                    listener.log("a picture was withheld by the safety check")
-                    continue
-                returned += 1
-                yield picture
-        if not returned:
+                verdicts.append(safety is not None and safety.flags([image])[0])
+            if verdicts[-1]:
+                listener.log(f"picture {len(verdicts)} was withheld by the safety check")
+                image = Image.new("RGB", image.size)
+            yield Picture(image, verdicts[-1], compare)
+        if all(verdicts):
             raise ContentPolicyError(
                 "prompt", "The safety check withheld every picture. Change the prompt, the photos or the seed."
             )
@@ -156,12 +150,28 @@ class Service:
             )
         return self.pipelines[name]
 
-    def prompts(self, request: Request, pipe: PhotoMakerPipeline) -> tuple[Prompts, str]:
+    def size(self, request: Request) -> tuple[int, int]:
+        served = self.deployment.served_sizes
+        return served[0] if request.image_size is None else sizes.chosen(request.image_size, served)
+
+    def safety_for(self, request: Request) -> "SafetyChecker | None":
+        if request.enable_safety_checker:
+            return self.safety
+        if self.safety is not None and not self.deployment.safety_switch:
+            raise FeatureNotSupportedError(
+                "enable_safety_checker",
+                "This deployment checks every picture. Leave enable_safety_checker out, or set it to true.",
+                input=False,
+            )
+        return None
+
+    def prompts(self, request: Request, pipe: PhotoMakerPipeline, listener: Listener) -> tuple[Prompts, str]:
         """The styled prompt, read, and the styled negative prompt; all checked before any download."""
         check_text("prompt", request.prompt)
         check_text("negative_prompt", request.negative_prompt)
         own = pipe.read(request.prompt)  # the trigger word is the user's, not the style's
         prompt, negative_prompt = styled(request.style, request.prompt, request.negative_prompt)
+        listener.report.prompt = prompt
         if prompt == request.prompt:
             return own, negative_prompt
         try:
@@ -170,11 +180,28 @@ class Service:
             hint = f'{error.message} Or take the style "{NO_STYLE}": "{request.style}" puts words of its own before it.'
             raise PromptError("prompt", hint, input=request.prompt) from None
 
-    def archive(self, request: Request, listener: Listener) -> bytes:
+    def sources(self, request: Request, listener: Listener) -> list[Source]:
+        """The files that the photos are in, downloaded where they are not at hand."""
+        if isinstance(request.photos, bytes):
+            return [Source(ARCHIVE_FIELD, request.photos)]
         if request.photos is not None:
-            return request.photos
+            named = enumerate(request.photos.items())
+            return [Source(f"{SEVERAL_FIELD}.{number}", data, name) for number, (name, data) in named]
+        urls = [(f"{SEVERAL_FIELD}.{number}", url) for number, url in enumerate(request.image_urls)]
+        if request.image_archive_url is not None:
+            urls.append((ARCHIVE_FIELD, request.image_archive_url))
+        if not urls:
+            raise TooFewPhotosError(
+                SEVERAL_FIELD,
+                f"There are no photos. Send them in {SEVERAL_FIELD}, or an archive of them in {ARCHIVE_FIELD}.",
+                min_count=1,
+                provided_count=0,
+            )
         listener.log("downloading the photos")
-        return self.download(request.image_archive_url, ARCHIVE_FIELD, MAX_ARCHIVE_BYTES, listener)
+        files = downloaded(urls, lambda url, field, most: self.download(url, field, most, listener))
+        if len(files) == 1 and not request.image_urls:
+            return [Source(ARCHIVE_FIELD, files[0])]
+        return [Source(field, data, field) for (field, _), data in zip(urls, files, strict=True)]
 
     def initial_image(self, request: Request, listener: Listener) -> Image.Image | None:
         data = request.initial_image
@@ -186,31 +213,29 @@ class Service:
     def download(self, url: str, field: str, max_bytes: int, listener: Listener) -> bytes:
         return fetch(url, field=field, max_bytes=max_bytes, allow=self.allow, cancelled=listener.cancelled)
 
-    def identity(self, pipe: PhotoMakerPipeline, archive: bytes, room: int, listener: Listener) -> Identity:
-        """The archive's person as ID tokens."""
+    def identity(self, pipe: PhotoMakerPipeline, sources: Sequence[Source], room: int, listener: Listener) -> Identity:
+        """The photos' person as ID tokens, read now or remembered."""
         crop = self.deployment.faces == "crop"
-        said: list[str] = []
-
-        def log(line: str) -> None:
-            said.append(line)
-            listener.log(line)
+        read: list[Identity] = []
 
         def make() -> Identity:
-            photos = read_photos(archive, field=ARCHIVE_FIELD, on_skipped=log, check=listener.check)
-            if self.faces is None or not (crop or pipe.id_encoder.wants_faces):
-                check_room(len(photos), room)  # the authors' way: every photo as it is
-                return Identity(pipe.identify([photo.image for photo in photos]), limited=False, log=tuple(said))
-            portraits = self.faces.portraits(photos, field=ARCHIVE_FIELD, limit=room, log=log, check=listener.check)
-            log(f"using {len(portraits)} of {len(photos)} photos")
-            embeddings = torch.from_numpy(np.stack([portrait.embedding for portrait in portraits]))
-            images = [portrait.image if crop else photos[portrait.photo].image for portrait in portraits]
-            return Identity(pipe.identify(images, embeddings), limited=len(portraits) == room, log=tuple(said))
+            faces = self.faces if crop or pipe.id_encoder.wants_faces else None
+            read.append(read_identity(pipe, sources, faces=faces, crop=crop, room=room, listener=listener))
+            return read[0]
 
         encoder = str(id(pipe.id_encoder))
-        identity = self.identities.get(archive, encoder, room, pipe.id_encoder.tokens_per_photo, make)
-        for line in identity.log[len(said) :]:  # of a known archive, what was said when it was read
-            listener.log(line)
+        identity = self.identities.get(sources, encoder, room, pipe.id_encoder.tokens_per_photo, make)
+        if not read:  # what was said when the photos were read
+            for line in identity.log:
+                listener.log(line)
+        listener.report.photos = identity.verdicts
         return identity
+
+    def comparison(self, identity: Identity) -> Callable[[Image.Image], float | None] | None:
+        """What tells a picture's likeness to the photos; None where nobody looked at these for faces."""
+        if self.faces is None or identity.direction is None:
+            return None
+        return partial(likeness, person=identity.direction, reader=self.faces)
 
     @contextmanager
     def device_for(self, listener: Listener) -> Iterator[None]:

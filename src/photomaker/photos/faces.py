@@ -22,7 +22,14 @@ from PIL import Image
 from photomaker.errors import FaceDetectionError
 from photomaker.photos.archive import Photo
 from photomaker.photos.face import Box, Face, Floats, aligned, inside, portrait
-from photomaker.photos.person import best_and_most_different, person, without_copies
+from photomaker.photos.person import (
+    agreement,
+    best_and_most_different,
+    mean_direction,
+    others,
+    person,
+    without_copies,
+)
 from photomaker.weights.sources import CheckpointError
 
 STORE = Path("~/.insightface")
@@ -35,6 +42,12 @@ TURNS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270, Image.Transpose.
 FACES_PER_PHOTO = 12  # the largest ones; whoever is smaller in a crowd is not whom the photo is of
 NAMED = 10  # files that one error names
 MOST_AT_ONCE = 8  # photos
+
+NO_FACE = "no face was found"
+TOO_SMALL = "the faces in it are too small to tell whose they are"
+NOT_THE_PERSON = "the person of the other photos is not in it"
+COPY = "the same picture is there already"
+NO_ROOM = "the prompt has no room for more photos"
 
 Log = Callable[[str], None]
 
@@ -54,6 +67,43 @@ class Portrait:
     name: str
     image: Image.Image
     embedding: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What was seen in one photo.
+
+    Attributes:
+        face: The person's; where the person is not in it, the largest; None: no face.
+        similarity: Of that face to the person, a cosine, -1 to 1.
+        reason: Why the photo is left out; None: it shows the person, and is used.
+        portrait: Of a used photo.
+    """
+
+    face: Face | None
+    similarity: float | None
+    reason: str | None
+    portrait: Portrait | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Looks:
+    """What was seen in an archive's photos.
+
+    Attributes:
+        of: A look at each photo, in the photos' order.
+        agreement: How alike the person's faces in different photos are, the mean of their cosines, -1 to 1; None
+            with one photo.
+        others: In how many photos whoever else is in most of them is.
+    """
+
+    of: tuple[Look, ...]
+    agreement: float | None = None
+    others: int = 0
+
+    @property
+    def portraits(self) -> list[Portrait]:
+        return [look.portrait for look in self.of if look.portrait is not None]
 
 
 class FaceFinder:
@@ -120,44 +170,42 @@ class FaceFinder:
         Raises:
             FaceDetectionError: There is no face in any photo.
         """
+        return told(photos, self.look(photos, limit=limit, check=check), field=field, log=log).portraits
+
+    def look(
+        self, photos: Sequence[Photo], *, limit: int | None = None, check: Callable[[], None] = lambda: None
+    ) -> Looks:
+        """What is in each photo, and which ones are used; the arguments are :meth:`portraits`'."""
         found = self.find([photo.image for photo in photos], check)
         faces = [face for of_photo in found for face in of_photo]
         if not faces:
-            raise no_face([photo.name for photo in photos], field)
+            return Looks(tuple(Look(None, None, NO_FACE) for _ in photos))
         faces = [face for face in faces if face.side >= RECOGNISABLE] or faces
         embeddings = np.stack(list(self.threads.map(self.embedding, faces)))
         directions = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
 
         kept = person(faces, directions)
-        looked_at = {face.photo for face in faces}
-        with_person = {faces[index].photo for index in kept}
-        for photo, of_photo in enumerate(found):
-            if not of_photo:
-                log(f"{photos[photo].name}: left out, no face was found")
-            elif photo not in looked_at:
-                log(f"{photos[photo].name}: left out, the faces in it are too small to tell whose they are")
-            elif photo not in with_person:
-                log(f"{photos[photo].name}: left out, the person of the other photos is not in it")
-
         largest_first = sorted(kept, key=lambda index: faces[index].side, reverse=True)
         distinct = sorted(without_copies(largest_first, directions))
-        for index in kept:
-            if index not in distinct:
-                log(f"{photos[faces[index].photo].name}: left out, the same picture is there already")
-
         chosen = distinct if limit is None else best_and_most_different(distinct, faces, directions, limit)
-        for index in distinct:
-            if index not in chosen:
-                log(f"{photos[faces[index].photo].name}: left out, the prompt has no room for more photos")
-        return [
-            Portrait(
-                photo=faces[index].photo,
-                name=photos[faces[index].photo].name,
-                image=portrait(faces[index], found[faces[index].photo]),
-                embedding=embeddings[index],
-            )
-            for index in chosen
-        ]
+        similarity = directions @ mean_direction(directions[chosen])
+
+        looks: list[Look] = []
+        for photo, of_photo in enumerate(found):
+            here = [index for index, face in enumerate(faces) if face.photo == photo]
+            index = next((index for index in kept if index in here), here[0] if here else None)
+            if index is None:
+                looks.append(Look(of_photo[0] if of_photo else None, None, TOO_SMALL if of_photo else NO_FACE))
+                continue
+            face, likeness, reason, view = faces[index], float(similarity[index]), None, None
+            if index in chosen:
+                view = Portrait(photo, photos[photo].name, portrait(face, of_photo), embeddings[index])
+            elif index not in kept:
+                reason = NOT_THE_PERSON
+            else:
+                reason = NO_ROOM if index in distinct else COPY
+            looks.append(Look(face, likeness, reason, view))
+        return Looks(tuple(looks), agreement(directions[distinct]), others(faces, directions, kept))
 
     def find(self, images: Sequence[Image.Image], check: Callable[[], None] = lambda: None) -> list[list[Face]]:
         """Each photo's faces; very small ones are looked for, in every photo, where the archive has no others.
@@ -230,6 +278,20 @@ class FaceFinder:
         """(512,) float32: the recogniser's embedding, not normalised."""
         size = self.recogniser.input_size[0]
         return np.asarray(self.recogniser.get_feat(aligned(face, size)), np.float32).ravel()
+
+
+def told(photos: Sequence[Photo], looks: Looks, *, field: str, log: Log) -> Looks:
+    """Say which photos are left out, and why.
+
+    Raises:
+        FaceDetectionError: There is no face in any photo.
+    """
+    if not looks.portraits:
+        raise no_face([photo.name for photo in photos], field)
+    for photo, look in zip(photos, looks.of, strict=True):
+        if look.reason is not None:
+            log(f"{photo.name}: left out, {look.reason}")
+    return looks
 
 
 def largest(faces: Iterable[Face]) -> list[Face]:

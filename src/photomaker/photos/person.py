@@ -46,6 +46,23 @@ def mean_direction(directions: Floats) -> Floats:
     return mean / np.linalg.norm(mean)
 
 
+def agreement(directions: Floats) -> float | None:
+    """The mean cosine between a person's faces, -1 to 1; None of a single one."""
+    count = len(directions)
+    if count < 2:
+        return None
+    return float((directions @ directions.T)[~np.eye(count, dtype=bool)].mean())
+
+
+def others(faces: Sequence[Face], directions: Floats, kept: Sequence[int]) -> int:
+    """In how many photos whoever is in most of them, beside the person with the faces ``kept``, is."""
+    similar = directions @ mean_direction(directions[list(kept)]) >= SAME_PERSON
+    rest = [index for index in range(len(faces)) if index not in kept and not similar[index]]
+    if not rest:
+        return 0
+    return len(person([faces[index] for index in rest], directions[rest]))
+
+
 def without_copies(indices: Sequence[int], directions: Floats) -> list[int]:
     """The indices without those that show the same picture as an earlier one."""
     distinct: list[int] = []

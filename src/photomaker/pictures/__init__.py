@@ -1,1 +1,1 @@
-"""What comes out: the safety check and the encoding."""
+"""What comes out: the safety check, the likeness, previews and the encoding."""

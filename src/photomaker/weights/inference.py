@@ -1,12 +1,12 @@
 """How the networks run: attention, memory layout, fused projections, compilation, and a first run of every shape.
 
-Compiled code is made once for each shape. Of a deployment's shapes only the batch varies (images, doubled under
+Compiled code is made once for each shape. Of one size's shapes only the batch varies (images, doubled under
 guidance: 1, 2, 3, 4, 6 or 8), so the batch is compiled as a variable and 1 alone, which compilers treat as special:
 two versions instead of six, at the same kernels otherwise. Everything else that a compiler would tell apart
 (strides of latents after one scheduler or another, text-to-image or image-to-image) is made equal before the call.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from time import perf_counter
 from typing import Any, cast
@@ -18,12 +18,14 @@ from torch.backends.cuda import SDPAParams, can_use_cudnn_attention, can_use_fla
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from photomaker.deployment import Deployment, InferenceSettings
+from photomaker.method.conditioning import Conditioning
 from photomaker.method.id_encoder import IDEncoder
 from photomaker.method.pipeline import PhotoMakerPipeline
 
 LARGEST_BATCH = 8  # four images under guidance
 VARIANTS = 64  # of one function; beyond the compiler's own limit requests would fail
 WARM_UPS = ((1, 5.0), (2, 5.0), (3, 5.0), (4, 5.0), (1, 0.0), (3, 0.0))  # (images, guidance): batches 2 4 6 8 1 3
+FURTHER_WARM_UPS = ((1, 5.0), (1, 0.0))  # of a deployment's further sizes: what compilers tell apart, batches 2 and 1
 WARM_UP_PHOTOS = range(1, 9)  # kernels of the ID encoder are chosen for each count; more photos are rare
 WARM_UP_STEPS = 2
 WARM_UP_PROMPT = "photo of a man img"
@@ -137,6 +139,20 @@ def warm_up(pipe: PhotoMakerPipeline, deployment: Deployment, log: Log) -> None:
         tokens = pipe.identify([photo] * photos, faces)
     conditioning = pipe.condition(pipe.read(WARM_UP_PROMPT), "", tokens)
 
+    for number, size in enumerate(deployment.served_sizes):
+        warm_up_size(pipe, conditioning, size, WARM_UPS if number == 0 else FURTHER_WARM_UPS)
+    log(f"warmed up in {perf_counter() - started:.1f} s")
+
+
+def warm_up_size(
+    pipe: PhotoMakerPipeline,
+    conditioning: Conditioning,
+    size: tuple[int, int],
+    batches: Sequence[tuple[int, float]],
+) -> None:
+    """Run each (images, guidance) at this (width, height), then image-to-image and the decoder."""
+    width, height = size
+
     def run(images: int, guidance: float, initial_image: Image.Image | None = None) -> Tensor:
         return pipe.denoise(
             conditioning,
@@ -146,15 +162,14 @@ def warm_up(pipe: PhotoMakerPipeline, deployment: Deployment, log: Log) -> None:
             num_images=images,
             generator=None,
             initial_image=initial_image,
-            height=deployment.height,
-            width=deployment.width,
+            height=height,
+            width=width,
         )
 
-    for images, guidance in WARM_UPS:
+    for images, guidance in batches:
         run(images, guidance)
-    for _ in pipe.decode(run(1, 0.0, photo)):
+    for _ in pipe.decode(run(1, 0.0, Image.new("RGB", size, "gray"))):
         pass
-    log(f"warmed up in {perf_counter() - started:.1f} s")
 
 
 def face_width(encoder: IDEncoder) -> int:

@@ -1,0 +1,97 @@
+"""The photos of a request, however they were sent: single ones, archives, or several of either."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass
+from dataclasses import field as option
+
+from photomaker.errors import FileTooLargeError, TooManyPhotosError
+from photomaker.photos.archive import MAX_PHOTOS, Photo, Skipped, read_photos
+from photomaker.photos.decoders import Check
+from photomaker.photos.download import MAX_ARCHIVE_BYTES
+
+DOWNLOADS = 4  # at once
+MAX_OF_SEVERAL_BYTES = 128 * 1024**2  # one of them; so many are in memory at once, and MAX_ARCHIVE_BYTES in all
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file of the caller's.
+
+    Attributes:
+        field: The input field that it came from; errors carry it.
+        data: A photo, or an archive of photos.
+        name: What its photos are called by in logs and verdicts; empty: by their names in the archive alone.
+    """
+
+    field: str
+    data: bytes = option(repr=False)
+    name: str = ""
+
+
+def read_source(source: Source, on_skipped: Skipped = lambda line: None, check: Check = lambda: None) -> list[Photo]:
+    """A source's photos, named; raises as :func:`photomaker.photos.archive.read_photos` does."""
+    photos = read_photos(source.data, field=source.field, on_skipped=on_skipped, check=check)
+    if not source.name:
+        return photos
+    alone = len(photos) == 1 and photos[0].name == "image"
+    return [Photo(source.name if alone else f"{source.name}/{photo.name}", photo.image) for photo in photos]
+
+
+def read_sources(
+    sources: Sequence[Source], on_skipped: Skipped = lambda line: None, check: Check = lambda: None
+) -> list[Photo]:
+    """All sources' photos, in the sources' order.
+
+    Raises:
+        TooManyPhotosError: More than ``MAX_PHOTOS`` together.
+        RequestError: As of each source.
+    """
+    photos: list[Photo] = []
+    for source in sources:
+        photos += read_source(source, on_skipped, check)
+        check_count(len(photos), source.field)
+    return photos
+
+
+def check_count(photos: int, field: str) -> None:
+    """Refuse more photos than a request may have."""
+    if photos > MAX_PHOTOS:
+        raise TooManyPhotosError(
+            field,
+            f"There are more than {MAX_PHOTOS} photos together. Send the best ones only.",
+            max_count=MAX_PHOTOS,
+            provided_count=photos,
+        )
+
+
+def downloaded(urls: Sequence[tuple[str, str]], fetch: Callable[[str, str, int], bytes]) -> list[bytes]:
+    """The files of (field, URL) pairs, several at a time, in the pairs' order.
+
+    Args:
+        urls: What to download.
+        fetch: Takes a URL, its field, and the most bytes that it may have.
+
+    Raises:
+        FileTooLargeError: They are too large together.
+        RequestError: The first pair's error, if any fails.
+    """
+    if len(urls) == 1:
+        return [fetch(urls[0][1], urls[0][0], MAX_ARCHIVE_BYTES)]
+    with ThreadPoolExecutor(DOWNLOADS, "download") as pool:
+        running = [pool.submit(copy_context().run, fetch, url, field, MAX_OF_SEVERAL_BYTES) for field, url in urls]
+        try:
+            files: list[bytes] = []
+            for (field, _), download in zip(urls, running, strict=True):
+                files.append(download.result())
+                if sum(map(len, files)) > MAX_ARCHIVE_BYTES:
+                    raise FileTooLargeError(
+                        field,
+                        f"The photos are larger than {MAX_ARCHIVE_BYTES:,} bytes together. Send fewer or smaller ones.",
+                        max_size=MAX_ARCHIVE_BYTES,
+                    )
+        finally:
+            for download in running:
+                download.cancel()
+    return files
