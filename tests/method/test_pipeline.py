@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from photomaker import PhotoMakerPipeline
 from photomaker.errors import Cancelled, PromptError
+from photomaker.method.conditioning import Conditioning
 from photomaker.weights.checkpoints import CheckpointError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -231,3 +232,66 @@ def test_pixels_are_scaled_in_float32(photos: list[Image.Image]) -> None:
     assert isinstance(picture, Image.Image)
     exact = (made[0][0].double() * 0.5 + 0.5).clamp(0, 1).permute(1, 2, 0) * 255
     assert (torch.from_numpy(np.array(picture)) - exact).abs().max() <= 0.5 + 1e-3
+
+
+class TestALateIDPrompt:
+    """The text-only steps begin before the photos are known."""
+
+    def run(
+        self, pipe: PhotoMakerPipeline, photos: list[Image.Image], merge_step: int, late: bool, **options: Any
+    ) -> Any:
+        prompts = pipe.read(PROMPT)
+        told: list[str] = []
+
+        def identity() -> Any:
+            told.append("asked")
+            return pipe.condition_on_identity(prompts, pipe.identify(photos))
+
+        text_only, negative = pipe.condition_on_text(prompts, "")
+        latents = pipe.denoise(
+            Conditioning(text_only, negative, identity if late else identity()),
+            num_inference_steps=5,
+            merge_step=merge_step,
+            guidance_scale=5.0,
+            num_images=2,
+            generator=seeds(1, 2),
+            height=64,
+            width=64,
+            on_step=lambda done, steps: told.append(f"{done}"),
+            **options,
+        )
+        return latents, told
+
+    def test_is_asked_once_after_the_last_step_that_needs_no_photo(
+        self, pipe: PhotoMakerPipeline, photos: list[Image.Image]
+    ) -> None:
+        known, _ = self.run(pipe, photos, 2, late=False)
+        latents, told = self.run(pipe, photos, 2, late=True)
+        assert told == ["1", "2", "asked", "3", "4", "5"]
+        assert torch.equal(latents, known)
+
+    def test_is_asked_at_once_where_every_step_needs_it(
+        self, pipe: PhotoMakerPipeline, photos: list[Image.Image]
+    ) -> None:
+        options = {"initial_image": photos[0], "initial_image_strength": 0.5}
+        known, _ = self.run(pipe, photos, 1, late=False, **options)
+        latents, told = self.run(pipe, photos, 1, late=True, **options)
+        assert told == ["asked", "1", "2"]
+        assert torch.equal(latents, known)
+
+    def test_ends_the_run_where_it_fails(self, pipe: PhotoMakerPipeline, photos: list[Image.Image]) -> None:
+        def bad() -> Any:
+            raise Cancelled
+
+        text_only, negative = pipe.condition_on_text(pipe.read(PROMPT), "")
+        with pytest.raises(Cancelled):
+            pipe.denoise(
+                Conditioning(text_only, negative, bad),
+                num_inference_steps=4,
+                merge_step=1,
+                guidance_scale=5.0,
+                num_images=1,
+                generator=seeds(1),
+                height=64,
+                width=64,
+            )

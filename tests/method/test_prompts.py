@@ -27,8 +27,9 @@ def test_the_class_word_is_repeated_for_each_photo(tokenizer: PreTrainedTokenize
     class_words = tokens.id_prompt[tokens.class_tokens]
     assert len(class_words) == 3
     assert words(class_words, tokenizer).split() == ["man"] * 3
-    assert words(tokens.text_only, tokenizer) == "a photo of a man on the beach"
-    assert len(tokens.id_prompt) == len(tokens.text_only) == 77
+    text_only = read_prompt("a photo of a man img on the beach", tokenizer).text_only()
+    assert words(text_only, tokenizer) == "a photo of a man on the beach"
+    assert len(tokens.id_prompt) == len(text_only) == 77
     assert tokens.dropped == ""
 
 
@@ -102,10 +103,11 @@ def test_more_photos_than_the_prompt_has_room_for(tokenizer: PreTrainedTokenizer
 
 
 def test_what_does_not_fit_is_named(tokenizer: PreTrainedTokenizerBase) -> None:
-    tokens = read_prompt("a man img, " + "red " * 60 + "and an hourglass", tokenizer).tokens(20)
+    prompt = read_prompt("a man img, " + "red " * 60 + "and an hourglass", tokenizer)
+    tokens = prompt.tokens(20)
     assert len(tokens.id_prompt[tokens.class_tokens]) == 20
     assert tokens.dropped.endswith("and an hourglass")
-    assert words(tokens.text_only, tokenizer).endswith("and an hourglass")
+    assert words(prompt.text_only(), tokenizer).endswith("and an hourglass")
 
 
 @pytest.mark.parametrize("text", ["\ud800", "half a pair \udc00 here"])

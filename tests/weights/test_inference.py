@@ -1,7 +1,6 @@
 """The switches of inference: none changes a picture, compiled code serves every request, and faults leave nothing."""
 
 import gc
-import traceback
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,6 @@ import torch
 from PIL import Image
 from torch._dynamo.utils import counters
 from torch.nn.attention import SDPBackend
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from photomaker import PhotoMakerPipeline
 from photomaker.deployment import Deployment, InferenceSettings
@@ -151,39 +149,6 @@ def test_a_cpu_without_compilation_is_not_warmed_up() -> None:
     lines: list[str] = []
     warm_up(load(), deployment(InferenceSettings()), lines.append)
     assert not lines
-
-
-class Syncs(TorchDispatchMode):
-    """Notes operations whose result the CPU waits for on a GPU, while it is told to.
-
-    Schedulers look at their noise levels, which they keep on the CPU.
-    """
-
-    WAITING = ("aten._local_scalar_dense", "aten.nonzero", "aten.is_nonzero", "aten.equal", "aten.masked_select")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.noting = False
-        self.noted: list[str] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if self.noting and str(func).startswith(self.WAITING):
-            callers = traceback.extract_stack()
-            if not any("diffusers/schedulers" in caller.filename for caller in callers):
-                self.noted.append(f"{func} in {callers[-2]}")
-        return func(*args, **(kwargs or {}))
-
-
-@pytest.mark.parametrize("initial", [None, PHOTOS[0]], ids=["text-to-image", "image-to-image"])
-def test_the_loop_never_waits_for_the_device(initial: Image.Image | None) -> None:
-    pipe = load()
-    with Syncs() as syncs:
-
-        def on_step(done: int, steps: int) -> None:
-            syncs.noting = done < steps
-
-        made(pipe, num_inference_steps=8, start_merge_step=6, on_step=on_step, initial_image=initial)
-    assert syncs.noted == []
 
 
 def test_pictures_are_decoded_one_by_one() -> None:

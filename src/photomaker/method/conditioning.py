@@ -32,13 +32,33 @@ class Embedding:
 
 
 @dataclass(frozen=True)
+class IDPrompt(Embedding):
+    """The ID prompt, and which words found no room in it."""
+
+    dropped: str
+
+
+LateIDPrompt = IDPrompt | Callable[[], IDPrompt]
+
+
+@dataclass(frozen=True)
 class Conditioning:
-    """The three prompts of one request, and what was cut from the ID prompt's words."""
+    """The three prompts of one request.
+
+    Attributes:
+        text_only: The prompt without the person.
+        negative: What the pictures should not show.
+        identity: The ID prompt; or what answers with it, asked once, when the first step that sees it is next.
+    """
 
     text_only: Embedding
-    identity: Embedding
     negative: Embedding
-    dropped: str
+    identity: LateIDPrompt
+
+    @property
+    def dropped(self) -> str:
+        """The words that found no room in the ID prompt, once that is known."""
+        return self.identity.dropped if isinstance(self.identity, IDPrompt) else ""
 
 
 def start_merge_step(style_strength: int, num_inference_steps: int) -> int:
@@ -47,35 +67,35 @@ def start_merge_step(style_strength: int, num_inference_steps: int) -> int:
 
 
 @torch.inference_mode()
-def condition(
-    pipe: StableDiffusionXLPipeline,
-    encoder: IDEncoder,
-    prompts: Prompts,
-    negative_prompt: str,
-    id_tokens: Tensor,
-) -> Conditioning:
-    """Encode a request's prompts, the ID tokens [n, width] fused into the ID prompt's class tokens.
+def condition_on_text(pipe: StableDiffusionXLPipeline, prompts: Prompts, negative_prompt: str) -> list[Embedding]:
+    """The text-only and the negative prompt, encoded: what the first steps need, and no photo."""
+    return encode(pipe, [[prompt.text_only(), plain(negative_prompt, prompt.tokenizer)] for prompt in prompts])
 
-    The three prompts pass through each text encoder together.
+
+@torch.inference_mode()
+def condition_on_identity(
+    pipe: StableDiffusionXLPipeline, encoder: IDEncoder, prompts: Prompts, id_tokens: Tensor
+) -> IDPrompt:
+    """The ID prompt: the prompt's class tokens, encoded and fused with the ID tokens [n, width].
 
     Raises:
         TooManyPhotosError: The prompt has no room for so many.
     """
     photos = len(id_tokens) // encoder.tokens_per_photo
     tokenized = [prompt.tokens(photos) for prompt in prompts]
-    rows = [
-        [tokens.text_only, tokens.id_prompt, plain(negative_prompt, prompt.tokenizer)]
-        for prompt, tokens in zip(prompts, tokenized, strict=True)
-    ]
+    (text,) = encode(pipe, [[tokens.id_prompt] for tokens in tokenized])
+    fused = encoder.fuse(text.sequence, id_tokens, tokenized[1].class_tokens)
+    return IDPrompt(fused, text.pooled, tokenized[1].dropped)
 
+
+def encode(pipe: StableDiffusionXLPipeline, rows: list[list[list[int]]]) -> list[Embedding]:
+    """Prompts through both text encoders together; ``rows`` has their ids by each tokenizer."""
     device = pipe.text_encoder_2.device
     first, second = (torch.tensor(ids, device=device) for ids in rows)
     hidden = pipe.text_encoder(first, output_hidden_states=True).hidden_states[-2]
     output = pipe.text_encoder_2(second, output_hidden_states=True)
     sequence = torch.cat([hidden, output.hidden_states[-2]], dim=-1)
-    text_only, identity, negative = (Embedding(sequence[i : i + 1], output.text_embeds[i : i + 1]) for i in range(3))
-    fused = encoder.fuse(identity.sequence, id_tokens, tokenized[1].class_tokens)
-    return Conditioning(text_only, Embedding(fused, identity.pooled), negative, tokenized[1].dropped)
+    return [Embedding(sequence[i : i + 1], output.text_embeds[i : i + 1]) for i in range(len(sequence))]
 
 
 class DelayedMerge(PipelineCallback):
@@ -84,13 +104,13 @@ class DelayedMerge(PipelineCallback):
     Under guidance both are [negatives, positives] along the batch; the negatives stay.
 
     Args:
-        identity: The ID prompt.
+        identity: The ID prompt, or what answers with it; not asked before it is needed.
         step: The pipeline's own index of the last step that sees the text alone; None: nothing is swapped.
         images: How many images the batch makes.
         on_step: Told (steps done, steps in all) after each step; what it raises ends the run.
     """
 
-    def __init__(self, identity: Embedding, step: int | None, images: int, on_step: OnStep | None = None) -> None:
+    def __init__(self, identity: LateIDPrompt, step: int | None, images: int, on_step: OnStep | None = None) -> None:
         super().__init__()
         self.identity = identity
         self.step = step
@@ -109,13 +129,16 @@ class DelayedMerge(PipelineCallback):
         callback_kwargs: dict[str, Any],
     ) -> dict[str, Any]:
         if step_index == self.step:
-            for name, new in (
-                ("prompt_embeds", self.identity.sequence),
-                ("add_text_embeds", self.identity.pooled),
-            ):
+            identity = settled(self.identity)
+            for name, new in (("prompt_embeds", identity.sequence), ("add_text_embeds", identity.pooled)):
                 old = cast(Tensor, callback_kwargs[name])
                 positives = new.to(old).expand(self.images, *new.shape[1:])
                 callback_kwargs[name] = torch.cat([old[: -self.images], positives])
         if self.on_step is not None:
             self.on_step(step_index + 1, pipeline.num_timesteps)
         return callback_kwargs
+
+
+def settled(identity: LateIDPrompt) -> IDPrompt:
+    """The ID prompt itself, waited for where it is still to come."""
+    return identity if isinstance(identity, IDPrompt) else identity()

@@ -16,7 +16,17 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from photomaker.method.conditioning import Conditioning, DelayedMerge, OnStep, Prompts, condition
+from photomaker.method.conditioning import (
+    Conditioning,
+    DelayedMerge,
+    Embedding,
+    IDPrompt,
+    OnStep,
+    Prompts,
+    condition_on_identity,
+    condition_on_text,
+    settled,
+)
 from photomaker.method.conditioning import start_merge_step as merge_step_of
 from photomaker.method.id_encoder import IDEncoder
 from photomaker.method.prompts import read_prompt
@@ -167,8 +177,18 @@ class PhotoMakerPipeline:
         return read_prompt(prompt, first, tokens_per_photo=tokens), read_prompt(prompt, second, tokens_per_photo=tokens)
 
     def condition(self, prompts: Prompts, negative_prompt: str, id_tokens: Tensor) -> Conditioning:
-        """The request's prompts, encoded; see :func:`photomaker.method.conditioning.condition`."""
-        return condition(self.text2img, self.id_encoder, prompts, negative_prompt, id_tokens)
+        """All prompts of a request whose photos have been read."""
+        identity = self.condition_on_identity(prompts, id_tokens)  # first: it may refuse
+        text_only, negative = self.condition_on_text(prompts, negative_prompt)
+        return Conditioning(text_only, negative, identity)
+
+    def condition_on_text(self, prompts: Prompts, negative_prompt: str) -> list[Embedding]:
+        """The text-only and the negative prompt, encoded."""
+        return condition_on_text(self.text2img, prompts, negative_prompt)
+
+    def condition_on_identity(self, prompts: Prompts, id_tokens: Tensor) -> IDPrompt:
+        """The ID prompt; see :func:`photomaker.method.conditioning.condition_on_identity`."""
+        return condition_on_identity(self.text2img, self.id_encoder, prompts, id_tokens)
 
     @torch.inference_mode()
     def denoise(
@@ -186,7 +206,11 @@ class PhotoMakerPipeline:
         width: int | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        """Final latents [num_images, channels, h, w]; the arguments are :meth:`__call__`'s."""
+        """Final latents [num_images, channels, h, w]; the arguments are :meth:`__call__`'s.
+
+        A late ID prompt is asked for in this thread, at the end of the last step that sees the text alone: photos can
+        be downloaded and read meanwhile. What it raises ends the run. Where no step sees the person it is not asked.
+        """
         generators = list(generator) if isinstance(generator, Sequence) else generator
         arguments: dict[str, Any] = {
             "num_inference_steps": num_inference_steps,
@@ -210,7 +234,7 @@ class PhotoMakerPipeline:
             arguments |= {"image": latents, "strength": initial_image_strength}
 
         merged_from_the_start = first_step > merge_step
-        positive = conditioning.identity if merged_from_the_start else conditioning.text_only
+        positive = settled(conditioning.identity) if merged_from_the_start else conditioning.text_only
         merge = DelayedMerge(
             conditioning.identity,
             None if merged_from_the_start else merge_step - first_step,

@@ -24,16 +24,14 @@ EXAMPLE = 'Write the word "img" once, directly after the class word, as in "port
 
 @dataclass(frozen=True)
 class TokenizedPrompt:
-    """One tokenizer's view of a prompt, each list ``model_max_length`` ids long.
+    """A prompt with room for its photos.
 
     Attributes:
-        text_only: The prompt without its trigger word, the class word standing once.
-        id_prompt: The same with the class word repeated for every ID token.
+        id_prompt: ``model_max_length`` ids, without the trigger word, the class word repeated for every ID token.
         class_tokens: Where those repetitions stand in ``id_prompt``.
         dropped: The words for which there was no room in ``id_prompt``.
     """
 
-    text_only: list[int]
     id_prompt: list[int]
     class_tokens: slice
     dropped: str
@@ -56,6 +54,11 @@ class Prompt:
     room: int
     tokenizer: PreTrainedTokenizerBase = field(repr=False)
 
+    def text_only(self) -> list[int]:
+        """The prompt's 77 tokens without its trigger word, the class word standing once."""
+        without = [*self.ids[: self.class_word + 1], *self.ids[self.class_word + 2 :]]
+        return padded(cut(without, self.tokenizer.model_max_length), self.tokenizer)
+
     def tokens(self, photos: int) -> TokenizedPrompt:
         """The prompt's 77 tokens with ``photos`` photos.
 
@@ -76,9 +79,7 @@ class Prompt:
         shown = expanded(cut(self.ids, longest)) if self.tokens_per_photo > 1 else whole
         id_prompt = padded(shown[:longest], self.tokenizer)
         kept = next((i for i, (a, b) in enumerate(zip(whole, id_prompt, strict=False)) if a != b), longest)
-        without = [*self.ids[: start + 1], *self.ids[start + 2 :]]
         return TokenizedPrompt(
-            text_only=padded(cut(without, longest), self.tokenizer),
             id_prompt=id_prompt,
             class_tokens=slice(start, start + repeats),
             dropped=self.tokenizer.decode(whole[kept:], skip_special_tokens=True).strip(),

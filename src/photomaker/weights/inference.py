@@ -85,10 +85,10 @@ def prefer_attention(name: str) -> None:
 
 def attention_refused(name: str, dtype: torch.dtype, device: torch.device) -> bool:
     """Whether this GPU cannot run the preferred kernel on the UNet's heads, and so runs another."""
-    if name not in CAN_USE or device.type != "cuda":
-        return False
-    q, k, v = (torch.empty(2, 10, 1024, HEAD_WIDTH, dtype=dtype, device=device) for _ in range(3))
-    return not CAN_USE[name](SDPAParams(q, k, v, None, 0.0, False, False))
+    if name in CAN_USE and device.type == "cuda":
+        q, k, v = (torch.empty(2, 10, 1024, HEAD_WIDTH, dtype=dtype, device=device) for _ in range(3))
+        return not CAN_USE[name](SDPAParams(q, k, v, None, 0.0, False, False))
+    return False
 
 
 def compiled(module: nn.Module, layout: torch.memory_format, options: dict[str, Any]) -> None:
