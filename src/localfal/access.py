@@ -6,7 +6,6 @@ import hmac
 import json
 import secrets
 import time
-from collections.abc import Iterable
 from typing import Any
 
 from starlette.requests import HTTPConnection, Request
@@ -87,11 +86,6 @@ def require_access(connection: HTTPConnection, app_id: str, auth: str, tokens: T
         require_key(connection, app_id)
     elif not tokens.open(token, app_id):
         raise UnauthorizedError("The token is not for this application, or has expired")
-
-
-def from_this_machine(origins: Iterable[str], origin: str | None) -> bool:
-    """Whether a page may open a socket: browsers ask nobody before they do."""
-    return origin is None or origin in origins
 
 
 def _alias(app: str) -> str:

@@ -63,12 +63,12 @@ def report() -> dict[str, Any]:
         retries=_retries(host.get("retry_config")),
     )
     if config is not None:
-        start = max(_or(config.start_period_seconds, HEALTH_START_SECONDS), options.startup_timeout)
+        # fal counts no failure before the app may have started at all.
+        start = max(_or(config.start_period_seconds, HEALTH_START_SECONDS), float(host.get("startup_timeout") or 0))
         health = HealthCheck(
             path=config.path,
             method=(config.method or "POST").upper(),
-            # fal counts no failure before the app may have started at all.
-            start_period=start if host.get("startup_timeout") else _or(config.start_period_seconds, 30.0),
+            start_period=start,
             timeout=_or(config.timeout_seconds, HEALTH_SECONDS),
             failures=int(_or(config.failure_threshold, HEALTH_FAILURES)),
             regularly=config.call_regularly is not False,

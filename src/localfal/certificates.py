@@ -55,6 +55,8 @@ def _usable(authority_file: Path, server_file: Path) -> bool:
         authority = x509.load_pem_x509_certificate(authority_file.read_bytes())
         server = x509.load_pem_x509_certificate(server_file.read_bytes())
         server.verify_directly_issued_by(authority)
+        if serialization.load_pem_private_key(server_file.read_bytes(), None).public_key() != server.public_key():
+            return False
     except (FileNotFoundError, ValueError, InvalidSignature):  # a killed start, or a disk that was full
         return False
     end = min(authority.not_valid_after_utc, server.not_valid_after_utc)

@@ -145,7 +145,6 @@ class Dispatcher:
         runner = exchange.runner
         try:
             answer, outcome = await _answered(exchange, job)
-            await follow_up(runner, outcome)
         finally:
             del self._working[job.id]
             runner.end(exchange)
@@ -182,16 +181,20 @@ async def request_timeout(runner: Runner) -> AsyncIterator[None]:
 
 
 async def _answered(exchange: Exchange, job: Job) -> tuple[Answer, Outcome]:
-    """Run a queued request to its end, whatever that is."""
+    """Run a queued request to its end, whatever that is; its runner is then good for the next one, or doomed."""
     try:
-        async with request_timeout(exchange.runner):
-            return await _send(exchange, job)
-    except PlatformError as error:
-        return Answer.from_error(error), outcomes.of_error(error)
+        try:
+            async with request_timeout(exchange.runner):
+                answer, outcome = await _send(exchange, job)
+        except PlatformError as error:
+            answer, outcome = Answer.from_error(error), outcomes.of_error(error)
+        await follow_up(exchange.runner, outcome)
     except Exception:
         # One request must not hold up all others, now and after every restart.
         log.exception("request %s", job.id)
-        return Answer.from_error(InternalError()), Outcome(stop_runner=True)
+        exchange.runner.kill()
+        return Answer.from_error(InternalError()), Outcome()
+    return answer, outcome
 
 
 async def _send(exchange: Exchange, job: Job) -> tuple[Answer, Outcome]:
@@ -216,11 +219,8 @@ async def send_cancel(runner: Runner, path: str, request_id: str, working: Calla
         if runner.exited.is_set():
             return
         try:
-            response = await runner.client.post(
-                path.partition("?")[0].rstrip("/") + "/cancel",
-                headers={"x-fal-request-id": request_id},
-                timeout=CANCEL_SECONDS,
-            )
+            cancel = path.partition("?")[0].rstrip("/") + "/cancel"
+            response = await runner.request("POST", cancel, {"x-fal-request-id": request_id}, seconds=CANCEL_SECONDS)
             if response.status_code >= 400:
                 return
         except httpx.TimeoutException:

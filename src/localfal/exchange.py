@@ -10,10 +10,11 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import h11
 
-from localfal.errors import IncompleteAnswerError, RunnerLostError, RunnerUnreachableError
+from localfal.errors import BadRequestError, IncompleteAnswerError, RunnerLostError, RunnerUnreachableError
 
 CONNECT_SECONDS = 5.0
 # fal's runner closes idle connections after 300 s; one that is about to be closed is not used again.
@@ -46,8 +47,7 @@ class _Connection(asyncio.Protocol):
         self._change = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         self._received += data
@@ -93,7 +93,10 @@ class RunnerConnections:
             lines = {"host": "127.0.0.1", **headers, "content-length": str(len(body))}
             # Callers may write Latin-1, which h11 takes as bytes only.
             raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in lines.items()]
-            request = h11.Request(method=method, target=target, headers=raw)
+            try:
+                request = h11.Request(method=method, target=target, headers=raw)
+            except h11.LocalProtocolError as error:  # a stored one, damaged
+                raise BadRequestError(f"The request cannot be sent to the app: {error}") from None
             parts = [protocol.send(part) for part in (request, h11.Data(data=body), h11.EndOfMessage())]
             connection.transport.write(b"".join(part for part in parts if part))
             events = _events(protocol, connection)

@@ -118,7 +118,7 @@ async def healthy(runner: Runner) -> bool:
     if health is None:
         return True
     try:
-        response = await runner.client.request(health.method, health.path, timeout=health.timeout)
+        response = await runner.request(health.method, health.path, seconds=health.timeout)
     except httpx.HTTPError:
         return False
     return response.status_code < 400
@@ -131,8 +131,10 @@ async def follow_up(runner: Runner, outcome: Outcome) -> None:
     if outcome.stop_runner:
         runner.kill()
         return
-    unreachable = outcome.look_at_runner and not await runner.connections.reachable()
-    if unreachable or (outcome.check_health and not await healthy(runner)):
+    gone = (outcome.doubtful and not await runner.connections.reachable()) or (
+        outcome.lost and not await runner.answers()
+    )
+    if gone or (outcome.check_health and not await healthy(runner)):
         runner.kill()
 
 

@@ -41,12 +41,16 @@ NOT_PASSED_ON = frozenset(
 
 @dataclass(frozen=True)
 class Outcome:
-    """What follows from an answer: whether its runner ends, is looked at, and under which condition it is retried."""
+    """What follows from an answer: whether its runner ends, and under which condition a request is tried again.
+
+    A `doubtful` runner ends if it takes no connection, a `lost` one if it does not answer either.
+    """
 
     condition: Condition | None = None
     needs_retry: bool | None = None
     stop_runner: bool = False
-    look_at_runner: bool = False
+    doubtful: bool = False
+    lost: bool = False
     check_health: bool = False
     hints: frozenset[str] | None = None
 
@@ -59,7 +63,7 @@ def of_answer(status: int, headers: Mapping[str, str]) -> Outcome:
         condition="server_error" if status in RETRIED_STATUSES else None,
         needs_retry=_flag(headers.get(NEEDS_RETRY)) if may_need_retry(status) else None,
         stop_runner=status == BROKEN_STATUS if stop is None else stop,
-        look_at_runner=status in DOUBTFUL_STATUSES,
+        doubtful=status in DOUBTFUL_STATUSES,
         check_health=CHECK_RUNNER in headers,
         hints=None if hints is None else frozenset(hint.strip() for hint in hints.split(",")),
     )
@@ -70,9 +74,9 @@ def of_error(error: PlatformError) -> Outcome:
     if isinstance(error, RequestTimeoutError):
         return Outcome(condition="timeout", stop_runner=True)
     if isinstance(error, RunnerUnreachableError):
-        return Outcome(condition="connection_error", look_at_runner=True)
+        return Outcome(condition="connection_error", lost=True)
     if isinstance(error, RunnerLostError):
-        return Outcome(condition="server_error", look_at_runner=True)
+        return Outcome(condition="server_error", lost=True)
     return Outcome()
 
 

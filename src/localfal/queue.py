@@ -14,6 +14,7 @@ from localfal.errors import (
     ERROR_TYPE_HEADER,
     BadRequestError,
     ClientCancelledError,
+    InternalError,
     NotFoundError,
     StartTimeoutError,
 )
@@ -125,23 +126,18 @@ class Queue:
             if row["start_by"] is not None and row["start_by"] <= now:
                 self.complete(row["id"], Answer.from_error(StartTimeoutError()))
                 continue
+            try:
+                job = _job(row)
+            except (ValueError, TypeError):  # written by somebody else, or damaged
+                self.complete(row["id"], Answer.from_error(InternalError("The stored request cannot be read")))
+                continue
             self.database.execute(
                 "UPDATE requests SET state = 'IN_PROGRESS', started = ?, attempts = attempts + 1 WHERE id = ?",
                 (now, row["id"]),
             )
             self._begun[row["id"]] = time.monotonic()
             self._changed()
-            return Job(
-                id=row["id"],
-                path=row["path"],
-                headers=json.loads(row["headers"]),
-                body=row["body"],
-                attempt=row["attempts"] + 1,
-                no_retry=bool(row["no_retry"]),
-                hint=row["hint"],
-                retry_config=json.loads(row["retry_config"]),
-                retries=json.loads(row["retries"]),
-            )
+            return job
 
     def requeue(self, request_id: str, condition: str | None = None) -> None:
         """Put a request back to where it stood: ahead of everything that came after it.
@@ -193,7 +189,12 @@ class Queue:
             "SELECT status, result_headers, result FROM requests WHERE id = ? AND state = 'COMPLETED'",
             (request_id,),
         ).fetchone()
-        return Answer(row["status"], json.loads(row["result_headers"]), row["result"]) if row else None
+        if row is None:
+            return None
+        try:
+            return Answer(row["status"], _strings(row["result_headers"]), bytes(row["result"]))
+        except (ValueError, TypeError):
+            return Answer.from_error(InternalError("The stored result cannot be read"))
 
     def delete_payloads(self, request_id: str) -> bytes | None:
         """Delete a finished request's input and result; returns the result, None for no request of this app."""
@@ -283,3 +284,25 @@ class Queue:
     def _changed(self) -> None:
         for listener in self.on_change:
             listener()
+
+
+def _job(row: sqlite3.Row) -> Job:
+    """Raises ValueError or TypeError when the row makes no sense."""
+    return Job(
+        id=row["id"],
+        path=row["path"],
+        headers=_strings(row["headers"]),
+        body=bytes(row["body"]),
+        attempt=row["attempts"] + 1,
+        no_retry=bool(row["no_retry"]),
+        hint=row["hint"],
+        retry_config=json.loads(row["retry_config"]),
+        retries=json.loads(row["retries"]),
+    )
+
+
+def _strings(text: str) -> dict[str, str]:
+    content = json.loads(text)
+    if not isinstance(content, dict) or not all(isinstance(value, str) for value in content.values()):
+        raise ValueError("not an object of strings")
+    return content

@@ -57,7 +57,7 @@ class Exchange:
     async def hang_up(self) -> None:
         """Tell the app that the caller has left; its answer is still waited for."""
         with contextlib.suppress(httpx.HTTPError):
-            await self.runner.client.get("/", headers={HANG_UP_HEADER.decode(): self.id}, timeout=HANG_UP_SECONDS)
+            await self.runner.request("GET", "/", {HANG_UP_HEADER.decode(): self.id}, seconds=HANG_UP_SECONDS)
 
 
 class Runner:
@@ -113,9 +113,6 @@ class Runner:
             os.close(lifeline)
         self._output.started()
         self.connections = RunnerConnections(self._socket)
-        # For the calls that go beside the requests in progress.
-        transport = httpx.AsyncHTTPTransport(uds=str(self._socket))
-        self.client = httpx.AsyncClient(base_url="http://127.0.0.1", transport=transport, headers=CALLER)
         self._watch = asyncio.create_task(self._wait_for_exit())
 
     @property
@@ -176,6 +173,22 @@ class Runner:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
 
+    async def request(
+        self, method: str, path: str, headers: Mapping[str, str] | None = None, *, seconds: float
+    ) -> httpx.Response:
+        """A call beside the requests in progress, which takes up to so many seconds; raises httpx.HTTPError."""
+        transport = httpx.AsyncHTTPTransport(uds=str(self._socket), verify=False)  # there is no TLS
+        async with httpx.AsyncClient(transport=transport, trust_env=False, timeout=seconds) as client:
+            return await client.request(method, f"http://127.0.0.1{path}", headers={**CALLER, **(headers or {})})
+
+    async def answers(self) -> bool:
+        """Whether it still is what it was: a process that is being killed may take connections for another moment."""
+        try:
+            await self.request("GET", "/", {HANG_UP_HEADER.decode(): "nobody"}, seconds=HANG_UP_SECONDS)
+        except httpx.HTTPError:
+            return False
+        return not self.exited.is_set()
+
     async def stop(self) -> None:
         """Ask the process to end (`teardown()` runs), and insist after the app's grace period."""
         if not self.exited.is_set():
@@ -221,4 +234,3 @@ class Runner:
         self.connections.close()
         for path in (self._socket, Path(f"{self._socket}.metrics")):
             path.unlink(missing_ok=True)
-        await self.client.aclose()

@@ -25,8 +25,13 @@ MAX_NAME = 100
 UNFINISHED_SECONDS = 24 * 3600.0
 
 UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
-# What a browser would run in the origin that also serves the API; handed out as a download of plain bytes.
-ACTIVE_TYPES = re.compile(r"^(text/html|image/svg\+xml|[a-z]+/([a-z.+-]*\+)?xml|text/javascript|.*/.*xhtml.*)", re.I)
+# What a browser shows and never runs. Everything else, known or not, is handed out as a download, out of the origin
+# that also serves the API.
+PASSIVE_TYPES = re.compile(
+    r"(image/(avif|bmp|gif|heic|jpeg|png|tiff|webp)|(audio|video)/[a-z0-9.-]+|application/(json|pdf|octet-stream|zip)"
+    r"|text/(plain|csv))(; ?charset=[a-z0-9-]+)?",
+    re.I,
+)
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,8 @@ class Storage:
         parts = self._folder / f"{file.id}.parts"
         if file.size is not None and not parts.exists():
             return  # a client that lost our first answer asks again
+        if any(not 1 <= number <= MAX_PARTS for number in numbers):
+            raise BadRequestError(f"A part's number is from 1 to {MAX_PARTS}")
         paths = [parts / str(number) for number in sorted(set(numbers))]
         if not paths or not all(path.is_file() for path in paths):
             raise BadRequestError("The upload's parts are not all there")

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from localfal.errors import BadRequestError, MethodNotAllowedError, NotFoundError, UnauthorizedError
-from localfal.storage import ACTIVE_TYPES, Storage, StoredFile
+from localfal.storage import PASSIVE_TYPES, Storage, StoredFile
 
 LIFECYCLE_HEADERS = ("x-fal-object-lifecycle", "x-fal-object-lifecycle-preference")
 MAX_JSON_BYTES = 1024 * 1024
@@ -112,15 +112,15 @@ class StorageApi:
             "cache-control": "private, max-age=3600",
             "x-content-type-options": "nosniff",
         }
-        active = ACTIVE_TYPES.match(file.content_type) is not None
-        if active:
+        passive = PASSIVE_TYPES.fullmatch(file.content_type) is not None
+        if not passive:
             headers["content-security-policy"] = "sandbox"
         return FileResponse(
             self._storage.content(file),
             headers=headers,
             media_type=file.content_type,
             filename=file.name,
-            content_disposition_type="attachment" if active else "inline",
+            content_disposition_type="inline" if passive else "attachment",
         )
 
 

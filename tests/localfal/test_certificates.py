@@ -102,3 +102,11 @@ def test_kept_while_they_last_and_renewed_before_they_end(tmp_path: Path, monkey
     assert ensure_certificates(tmp_path).bundle.stat().st_size <= 2 * bundle
     monkeypatch.setattr(certificates, "RENEW_BEFORE", dt.timedelta(days=366))
     assert ensure_certificates(tmp_path).authority.read_bytes() != first
+
+
+def test_a_certificate_without_its_key_is_made_anew(tmp_path: Path) -> None:
+    made = ensure_certificates(tmp_path)
+    content = made.server.read_text()
+    made.server.write_text(content.partition("-----BEGIN PRIVATE KEY-----")[0])
+    made = ensure_certificates(tmp_path)
+    shake_hands(made.server_context(), made.authority, "fal.run")

@@ -1,6 +1,8 @@
 """The queue's own rules, on the database alone."""
 
 import json
+import shutil
+import stat
 import time
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 from localfal.jobs import Answer, Submission
 from localfal.queue import Queue
 from localfal.runner_output import Line
-from localfal.state import StateFolder, StateInUseError
+from localfal.state import StateFolder, StateInUseError, StateVersionError
 
 OK = Answer(200, {"content-type": "application/json"}, b'{"ok": true}')
 
@@ -166,3 +168,93 @@ def test_one_folder_one_gateway(tmp_path: Path) -> None:
     second.lock()
     second.unlock()
     assert tmp_path.joinpath(".gitignore").read_text() == "*\n"
+
+
+def test_a_clock_that_is_set_makes_no_time(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = queue.submit(submission())
+    queue.start_next()
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    queue.complete(entry.id, OK)
+    found = queue.find(entry.id)
+    assert found
+    assert found.inference_time is not None
+    assert 0 <= found.inference_time < 60
+
+
+@pytest.mark.parametrize("column", ["headers", "retry_config"])
+def test_a_damaged_request_is_answered_and_the_next_one_runs(queue: Queue, column: str) -> None:
+    damaged, whole = queue.submit(submission()), queue.submit(submission())
+    queue.database.execute(f"UPDATE requests SET {column} = '[' WHERE id = ?", (damaged.id,))
+    job = queue.start_next()
+    assert job
+    assert job.id == whole.id
+    answer = queue.answer(damaged.id)
+    assert answer
+    assert b"cannot be read" in answer.body
+    queue.database.execute("UPDATE requests SET result_headers = '3' WHERE id = ?", (damaged.id,))
+    answer = queue.answer(damaged.id)
+    assert answer
+    assert b"cannot be read" in answer.body
+
+
+def test_retries_are_counted_by_their_condition(queue: Queue) -> None:
+    entry = queue.submit(submission(retry_config={"timeout": 1}, hint="cats"))
+    for condition in ("timeout", "server_error", "timeout"):
+        queue.start_next()
+        queue.requeue(entry.id, condition)
+    job = queue.start_next()
+    assert job
+    assert (dict(job.retries), dict(job.retry_config), job.hint) == (
+        {"timeout": 2, "server_error": 1},
+        {"timeout": 1},
+        "cats",
+    )
+
+
+def test_tracebacks_name_no_folder_of_this_machine(queue: Queue) -> None:
+    entry = queue.submit(submission())
+    for text in ('  File "/home/me/app.py", line 3, in f', '{"traceback": "File \\"/home/me/app.py\\", line 3"}'):
+        queue.add_log(entry.id, Line(text, "ERROR"))
+    lines, _ = queue.logs(entry.id)
+    assert [line["message"] for line in lines] == [
+        '  File "app.py", line 3, in f',
+        '{"traceback": "File \\"app.py\\", line 3"}',
+    ]
+
+
+def test_a_folder_of_an_older_release_is_brought_up_to_date(tmp_path: Path) -> None:
+    database = StateFolder(tmp_path).database()
+    for table, column in (("requests", "hint"), ("requests", "retries"), ("logs", "level")):
+        database.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+    database.execute("PRAGMA user_version=0")
+    database.close()
+    database = StateFolder(tmp_path).database()
+    queue = Queue(database, "fal-ai/app")
+    entry = queue.submit(submission(hint="cats"))
+    queue.add_log(entry.id, Line("text", "ERROR"))
+    assert queue.logs(entry.id)[0][0]["level"] == "ERROR"
+    job = queue.start_next()
+    assert job
+    assert job.hint == "cats"
+    database.execute("PRAGMA user_version=99")
+    database.close()
+    with pytest.raises(StateVersionError, match="newer localfal"):
+        StateFolder(tmp_path).database()
+
+
+@pytest.mark.parametrize("note", ["{", "[]", '{"ports": 3}', '{"ports": {"http": -1}}', '{"ports": {"http": "80"}}'])
+def test_a_damaged_note_is_none(tmp_path: Path, note: str) -> None:
+    folder = StateFolder(tmp_path)
+    (tmp_path / "platform.json").write_text(note)
+    assert folder.read_note() == {}
+
+
+def test_a_long_path_has_its_sockets_elsewhere(tmp_path: Path) -> None:
+    for path in (Path("/tmp") / tmp_path.name, tmp_path / ("a" * 100)):
+        sockets = StateFolder(path).sockets()
+        try:
+            assert len(str(sockets)) < 80
+            assert stat.S_IMODE(sockets.stat().st_mode) == 0o700
+        finally:
+            shutil.rmtree(sockets)
+    shutil.rmtree(Path("/tmp") / tmp_path.name)

@@ -136,6 +136,8 @@ def test_a_result_waits_for_room_on_the_disk(tmp_path: Path, caplog: pytest.LogC
         async with fleet(1, on_ready=dispatcher.runner_ready):
             await until(lambda: "cannot be written" in caplog.text)
             assert queue.answer(first.id) is None
+            async with dispatcher.lease(PATIENCE):  # who needs no disk need not wait
+                pass
             database.execute("PRAGMA max_page_count=1000000")
             while queue.answer(second.id) is None:
                 changed.clear()

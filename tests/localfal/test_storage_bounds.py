@@ -133,9 +133,19 @@ def test_downloads(served: Served, client: httpx.Client) -> None:
     assert (head.status_code, head.headers["content-length"], head.content) == (200, "10", b"")
     assert head.headers["content-type"] == "application/zip"
     assert head.headers["x-content-type-options"] == "nosniff"
-    page = client.get(upload(b"<script>", "text/html"))
-    assert page.headers["content-disposition"].startswith("attachment")
-    assert page.headers["content-security-policy"] == "sandbox"
+    assert client.get(url).headers["content-disposition"].startswith("inline")
+    for active in (
+        "text/html",
+        "image/svg+xml",
+        "application/x1+xml",
+        "image/png, text/html",
+        "multipart/x-mixed-replace;boundary=a",
+        "text/plain;x=y, text/html",
+        "unheard/of",
+    ):
+        page = client.get(upload(b"<script>", active))
+        assert page.headers["content-disposition"].startswith("attachment"), active
+        assert page.headers["content-security-policy"] == "sandbox"
 
 
 def test_only_the_uploader_may_write(served: Served, client: httpx.Client) -> None:
