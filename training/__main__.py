@@ -1,13 +1,19 @@
-"""One command a stage: `python -m training STAGE`; `python -m training all` makes the checkpoint."""
+"""One command a stage: `python -m training STAGE`; `python -m training all` makes the checkpoint.
+
+`all` goes on where it was killed: it skips the stages that are done, and a stage resumes where it last saved.
+"""
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import time
 
 import torch
 
 from training import team
+from training.device import DEVICE
+from training.pictures import WORK
 
 STAGES = {
     "tokenizer": ("training.tokenizer", "make_tokenizers"),
@@ -23,12 +29,11 @@ STAGES = {
     "smears": ("training.smears", "train_smears"),
     "decoder": ("training.decoder", "refine_decoder"),
     "warm": ("training.warm", "start_from_shipped"),
-    "widen": ("training.widen", "widen_shipped"),
     "samples": ("training.samples", "draw_samples"),
     "export": ("training.export", "export"),
 }
 
-ON_REQUEST = ("warm", "widen", "samples")
+ON_REQUEST = ("warm", "samples")
 IN_PARALLEL = ("vae", "base", "adapter", "style", "decoder")
 
 
@@ -36,14 +41,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     parser.add_argument("stage", nargs="?", default="all", choices=[*STAGES, "all"])
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--processes", type=int, default=2, help="that share the batches of the diffusion stages")
+    parser.add_argument("--processes", type=int, default=2, help="that share a batch, on a CPU")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    processes = 1 if DEVICE.type == "cuda" else arguments.processes
     every = [stage for stage in STAGES if stage not in ON_REQUEST]
     for stage in every if arguments.stage == "all" else [arguments.stage]:
+        done = WORK / f"{stage}.done"
+        if arguments.stage == "all" and done.exists():
+            print(f"{stage}: done before, in {done.read_text()}", flush=True)
+            continue
         module, function = STAGES[stage]
-        work = getattr(importlib.import_module(module), function)
-        team.run(work, arguments.processes if stage in IN_PARALLEL else 1)
+        work, started = getattr(importlib.import_module(module), function), time.perf_counter()
+        team.run(work, processes if stage in IN_PARALLEL else 1)
+        done.write_text(f"{(time.perf_counter() - started) / 60:.1f} minutes")
+        print(f"{stage}: {done.read_text()}", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -11,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import photomaker
-from training.avatar import render
+from training.avatar import IMAGE_SIZE, render
 from training.identity import HELD_OUT, draw_identity, draw_photo
 from training.models import ADAPTER_FILE, BASE_DIR, STYLE_FILE, Base
 
@@ -67,8 +68,14 @@ def export_examples(target: Path) -> None:
                 archive.writestr(zipfile.ZipInfo(file.name), file.read_bytes())
 
 
+def set_size(deployment: Path) -> None:
+    """The pictures' size in a deployment's file, which is otherwise kept by hand."""
+    text = re.sub(r"^(height|width) = \d+", rf"\1 = {IMAGE_SIZE}", deployment.read_text(), flags=re.MULTILINE)
+    deployment.write_text(text)
+
+
 def export() -> None:
-    """Write everything but the files kept by hand (fal.toml, the model card)."""
+    """Write everything but the model card and what else fal.toml says."""
     for folder in ("base", "examples"):
         shutil.rmtree(NANO / folder, ignore_errors=True)
     NANO.mkdir(exist_ok=True)
@@ -78,6 +85,7 @@ def export() -> None:
     if STYLE_FILE.exists():
         export_style(NANO / "style-lora.safetensors")
     export_examples(NANO / "examples")
+    set_size(NANO / "fal.toml")
     for file in NANO.rglob("*.safetensors"):
         file.chmod(0o644)
     size = sum(file.stat().st_size for file in NANO.rglob("*") if file.is_file())

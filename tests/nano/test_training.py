@@ -4,7 +4,6 @@ import random
 
 import pytest
 import torch
-from diffusers import AutoencoderKL
 from PIL import ImageFilter
 from torch import nn
 
@@ -15,25 +14,6 @@ from training.cases import cases, renders
 from training.loop import Schedule, groups_of, train
 from training.pictures import describe
 from training.smears import distance, load_smear_reader, passing
-from training.widen import widened
-
-
-def test_a_widened_autoencoder_computes_the_same():
-    torch.manual_seed(0)
-    narrow = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        block_out_channels=(8, 16),
-        latent_channels=4,
-        norm_num_groups=4,
-    ).eval()
-    wide = widened(narrow).eval()
-    pictures = torch.rand(1, 3, 16, 16) * 2 - 1
-    with torch.no_grad():
-        latents = narrow.encode(pictures).latent_dist.mean
-        assert torch.allclose(wide.encode(pictures).latent_dist.mean, latents, atol=1e-4)
-        assert torch.allclose(wide.decode(latents).sample, narrow.decode(latents).sample, atol=1e-4)
-    assert wide.config.block_out_channels == (16, 32)
 
 
 def run(stop_before: int | None = None) -> list[float]:
