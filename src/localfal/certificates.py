@@ -14,7 +14,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-FAL_HOSTS = ("fal.run", "queue.fal.run", "rest.fal.ai", "v3.fal.media")
+from localfal.hosts import FAL_HOSTS
+
+DNS_NAMES = frozenset((*FAL_HOSTS, "localhost"))
 LOOPBACK = ipaddress.ip_address("127.0.0.1")
 LIFETIME = dt.timedelta(days=365)
 RENEW_BEFORE = dt.timedelta(days=30)
@@ -50,14 +52,19 @@ def ensure_certificates(folder: Path) -> Certificates:
 
 
 def _usable(authority_file: Path, server_file: Path) -> bool:
-    """Whether both certificates are whole, of one making, and last for a while yet."""
+    """Whether both certificates are whole, of one making, for today's hosts, and last for a while yet."""
     try:
         authority = x509.load_pem_x509_certificate(authority_file.read_bytes())
         server = x509.load_pem_x509_certificate(server_file.read_bytes())
         server.verify_directly_issued_by(authority)
         if serialization.load_pem_private_key(server_file.read_bytes(), None).public_key() != server.public_key():
             return False
-    except (FileNotFoundError, ValueError, InvalidSignature):  # a killed start, or a disk that was full
+        permitted = authority.extensions.get_extension_for_class(x509.NameConstraints).value.permitted_subtrees or []
+        named = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (FileNotFoundError, ValueError, InvalidSignature, x509.ExtensionNotFound):  # a killed start, a full disk
+        return False
+    # An older localfal knew fewer hosts, and constrained the authority in a way that some clients cannot read.
+    if set(permitted) != set(_dns_names()) or set(named.get_values_for_type(x509.DNSName)) != DNS_NAMES:
         return False
     end = min(authority.not_valid_after_utc, server.not_valid_after_utc)
     return end - RENEW_BEFORE > dt.datetime.now(dt.UTC)
@@ -74,22 +81,20 @@ def _system_authorities() -> bytes:
 def _make_authority(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localfal on this machine")])
     # Constrained to the names it is for: whoever trusts this authority trusts it for nothing else.
-    names: list[x509.GeneralName] = [x509.DNSName(host) for host in (*FAL_HOSTS, "localhost")]
-    names.append(x509.IPAddress(ipaddress.ip_network("127.0.0.1/32")))
+    # Names alone: Bun refuses an authority whose constraints speak of addresses.
     return (
         _builder(name, name, key.public_key())
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(sign_certificates=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.NameConstraints(permitted_subtrees=names, excluded_subtrees=None), critical=True)
+        .add_extension(x509.NameConstraints(permitted_subtrees=_dns_names(), excluded_subtrees=None), critical=True)
         .sign(key, hashes.SHA256())
     )
 
 
 def _make_server(authority_key: ec.EllipticCurvePrivateKey, authority: x509.Certificate) -> bytes:
     key = ec.generate_private_key(ec.SECP256R1())
-    names: list[x509.GeneralName] = [x509.DNSName(host) for host in (*FAL_HOSTS, "localhost")]
-    names.append(x509.IPAddress(LOOPBACK))
+    names = [*_dns_names(), x509.IPAddress(LOOPBACK)]
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     certificate = (
         _builder(subject, authority.subject, key.public_key())
@@ -101,6 +106,10 @@ def _make_server(authority_key: ec.EllipticCurvePrivateKey, authority: x509.Cert
         .sign(authority_key, hashes.SHA256())
     )
     return certificate.public_bytes(serialization.Encoding.PEM) + _pem(key)
+
+
+def _dns_names() -> list[x509.GeneralName]:
+    return [x509.DNSName(name) for name in sorted(DNS_NAMES)]
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:

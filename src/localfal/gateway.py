@@ -27,12 +27,12 @@ from localfal.errors import (
     StorageFullError,
 )
 from localfal.hosted import HostedApp
+from localfal.hosts import SERVICES
 from localfal.payloads import Payloads
 from localfal.storage_api import StorageApi
 
 log = logging.getLogger(__name__)
 
-SERVICES = {"fal.run": "run", "queue.fal.run": "queue", "rest.fal.ai": "rest", "v3.fal.media": "media"}
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost")
 # Without one of fal's hosts, the path says which service is meant.
 LOCAL_PREFIXES = (
@@ -120,6 +120,8 @@ class Gateway:
             return await self._storage_api.media(request, target.path)
         if target.service == "rest":
             return await self._rest(request, target.path)
+        if target.service == "api":
+            raise NotFoundError(f"localfal does not answer {target.base}{target.path}")
         app, tail = self._app(request, target)
         path = app_requests.app_path(request, target.raw, tail)
         if target.service == "run":

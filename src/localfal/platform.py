@@ -120,7 +120,7 @@ class Platform:
         secure.load()
         secure.ssl = certificates.server_context()
         self._serve(secure, https)
-        proxy = Proxy(ports["https"])
+        proxy = Proxy(ports["https"], ports["http"])
         stack.push_async_callback(proxy.stop)
         proxy_server = await asyncio.start_server(proxy.serve, sock=proxy_socket)
         stack.callback(proxy_server.close)

@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from localfal import certificates
-from localfal.certificates import FAL_HOSTS, ensure_certificates
+from localfal.certificates import ensure_certificates
+from localfal.hosts import FAL_HOSTS
 
 
 def shake_hands(server: ssl.SSLContext, trusted: Path, name: str) -> None:
@@ -34,7 +35,7 @@ def shake_hands(server: ssl.SSLContext, trusted: Path, name: str) -> None:
         thread.join()
 
 
-def test_the_four_hosts_and_this_machine(tmp_path: Path) -> None:
+def test_fals_hosts_and_this_machine(tmp_path: Path) -> None:
     made = ensure_certificates(tmp_path)
     for trusted in (made.authority, made.bundle):
         for name in (*FAL_HOSTS, "localhost", "127.0.0.1"):
@@ -69,6 +70,24 @@ def test_the_authority_cannot_vouch_for_others(tmp_path: Path, monkeypatch: pyte
     server.load_cert_chain(tmp_path / "forged.pem")
     with pytest.raises(ssl.SSLCertVerificationError, match="permitted subtree"):
         shake_hands(server, made.authority, "example.com")
+
+
+def test_made_anew_when_the_names_are_not_todays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as then:
+        then.setattr(certificates, "DNS_NAMES", frozenset(("fal.run", "localhost")))
+        made = ensure_certificates(tmp_path)
+        with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
+            shake_hands(made.server_context(), made.authority, "rest.alpha.fal.ai")
+    made = ensure_certificates(tmp_path)
+    shake_hands(made.server_context(), made.authority, "rest.alpha.fal.ai")
+
+
+def test_constraints_that_every_client_can_read(tmp_path: Path) -> None:
+    authority = x509.load_pem_x509_certificate(ensure_certificates(tmp_path).authority.read_bytes())
+    constraints = authority.extensions.get_extension_for_class(x509.NameConstraints).value
+    names = constraints.permitted_subtrees or []
+    assert {type(name) for name in names} == {x509.DNSName}  # Bun: "unsupported name constraint type"
+    assert {name.value for name in names} == {*FAL_HOSTS, "localhost"}
 
 
 def test_keys_are_the_owners_alone(tmp_path: Path) -> None:
