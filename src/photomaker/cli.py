@@ -22,6 +22,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from photomaker.cores import WAIT_QUIETLY
 from photomaker.deployment import VARIABLE, BasePipeline, Deployment, DeploymentError, package_folder
 from photomaker.errors import RequestError
 from photomaker.method.styles import DEFAULT_STYLE, STYLES
@@ -211,6 +212,7 @@ def downloads() -> Progress:
 
 def quiet() -> None:
     """Keep the libraries' advice about their own optional parts out of the terminal."""
+    os.environ.update(WAIT_QUIETLY | os.environ)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
 

@@ -32,6 +32,7 @@ from photomaker.pictures.likeness import likeness
 from photomaker.request import Listener, Picture, Request
 from photomaker.weights.inference import accelerate, warm_up
 from photomaker.weights.prepared import open_pipelines
+from photomaker.weights.threads import use_free_cores
 
 if TYPE_CHECKING:
     from photomaker.photos.faces import FaceFinder
@@ -63,6 +64,7 @@ class Service:
         """Load and warm every pipeline of the deployment, and what finds faces and checks pictures."""
         decoders().warm()
         pipelines = open_pipelines(deployment, log=log)
+        use_free_cores(pipe.text2img.unet for pipe in pipelines.values())
         for pipe in pipelines.values():
             accelerate(pipe, deployment.inference)
             warm_up(pipe, deployment, log)

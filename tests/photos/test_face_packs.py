@@ -107,3 +107,4 @@ def test_a_folder_where_the_program_was_started_is_no_pack(tmp_path: Path, monke
     (tmp_path / "pack").mkdir()
     monkeypatch.chdir(tmp_path)
     assert FaceFinder("pack", tmp_path / "store").find([photo("obama")])[0]
+    assert FaceFinder("pack", "store").find([photo("obama")])[0]  # which is relative to where one is

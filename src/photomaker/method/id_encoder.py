@@ -21,10 +21,23 @@ from torch.nn import functional
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+from photomaker.cores import usable_cores
+
 HEAD_WIDTH = 64  # of CLIP's attention heads
 PERCEIVER_HEAD_WIDTH = 128
+THIN = 4  # times as long as wide; what lies further out than that is cut off before CLIP sees it
 
 Weights = Mapping[str, Tensor]
+
+
+def middle(photo: Image.Image) -> Image.Image:
+    """A thin photo's middle: CLIP would enlarge all of it, to gigabytes, before it cuts its square out."""
+    width, height = photo.size
+    longest = THIN * min(width, height)
+    if max(width, height) <= longest:
+        return photo
+    left, top = max(0, (width - longest) // 2), max(0, (height - longest) // 2)
+    return photo.crop((left, top, left + min(width, longest), top + min(height, longest)))
 
 
 class MLP(nn.Module):
@@ -82,9 +95,9 @@ class IDEncoder(CLIPVisionModelWithProjection):
         """Photos to pixel values [n, 3, side, side] as CLIP wants them: resized, centre-cropped, normalised."""
 
         def pixels(photo: Image.Image) -> Tensor:
-            return cast(Tensor, self.processor(images=photo, return_tensors="pt").pixel_values)
+            return cast(Tensor, self.processor(images=middle(photo), return_tensors="pt").pixel_values)
 
-        with ThreadPoolExecutor() as pool:  # Pillow resizes without the interpreter's lock
+        with ThreadPoolExecutor(usable_cores()) as pool:  # Pillow resizes without the interpreter's lock
             return torch.cat(list(pool.map(pixels, photos))).to(self.device, self.dtype)
 
     def embed(self, pixels: Tensor, faces: Tensor | None = None) -> Tensor:

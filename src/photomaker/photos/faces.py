@@ -8,7 +8,6 @@ research only. Any pack of an SCRFD detector and an ArcFace-like recogniser in `
 Nothing here is written to disk, and logs and errors name files, never what was found in a face.
 """
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import onnxruntime
 from insightface.app import FaceAnalysis
 from PIL import Image
 
+from photomaker.cores import usable_cores
 from photomaker.errors import FaceDetectionError
 from photomaker.photos.archive import Photo
 from photomaker.photos.face import Box, Face, Floats, aligned, inside, portrait
@@ -122,7 +122,7 @@ class FaceFinder:
         options = onnxruntime.SessionOptions()
         # Photos side by side, one thread each, keep the cores busier than one photo on all of them.
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        store = Path(root or STORE).expanduser()
+        store = Path(root or STORE).expanduser().absolute()  # InsightFace takes a relative path into its own store
         folder = store / "models" / pack
         try:
             analysis = FaceAnalysis(
@@ -147,7 +147,7 @@ class FaceFinder:
         analysis.prepare(ctx_id=0, det_thresh=CONFIDENCE, det_size=(DETECTION_SIZES[0], DETECTION_SIZES[0]))
         self.detector = analysis.det_model
         self.recogniser = analysis.models["recognition"]
-        self.threads = ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_AT_ONCE), "faces")
+        self.threads = ThreadPoolExecutor(min(usable_cores(), MOST_AT_ONCE), "faces")
 
     def portraits(
         self,

