@@ -31,18 +31,21 @@ APP_ID = "local/quick"
 class Connection:
     """One kept-alive HTTP/1.1 connection."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self, address: int | Path) -> None:
+        self.address = address
         self.streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def call(self, method: str, path: str, body: Any = None) -> Any:
         """Send a request; returns the JSON of the answer."""
         if self.streams is None:
-            self.streams = await asyncio.open_connection("127.0.0.1", self.port)
+            if isinstance(self.address, int):
+                self.streams = await asyncio.open_connection("127.0.0.1", self.address)
+            else:
+                self.streams = await asyncio.open_unix_connection(self.address)
         reader, writer = self.streams
         content = b"" if body is None else json.dumps(body).encode()
         writer.write(
-            f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nAuthorization: Key id:secret\r\n"
+            f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Key id:secret\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n".encode()
             + content
         )
@@ -112,9 +115,9 @@ async def idle_share(port: int, pid: int, interval: float) -> float:
     return share
 
 
-async def side_by_side(port: int, runner_port: int) -> tuple[list[float], list[float]]:
+async def side_by_side(port: int, socket: Path) -> tuple[list[float], list[float]]:
     """Seconds of direct calls to the runner, and of the same through the gateway, in turns."""
-    runner, gateway = Connection(runner_port), Connection(port)
+    runner, gateway = Connection(socket), Connection(port)
     times: tuple[list[float], list[float]] = ([], [])
     for number in range(DIRECT_CALLS + 20):
         for kept, connection, path in zip(times, (runner, gateway), ("/", f"/{APP_ID}"), strict=True):
@@ -133,8 +136,8 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def served(scenario: Callable[[int, int, int], Coroutine[Any, Any, None]]) -> None:
-    """Run a scenario beside a platform: with its port, its process and its runner's port."""
+def served(scenario: Callable[[int, int, Path], Coroutine[Any, Any, None]]) -> None:
+    """Run a scenario beside a platform: with its port, its process and its runner's socket."""
     with tempfile.TemporaryDirectory() as folder:
         command = "from localfal.cli import app; app()"
         arguments = ["serve", APP, "--as", APP_ID, "--state", folder]
@@ -148,19 +151,14 @@ def served(scenario: Callable[[int, int, int], Coroutine[Any, Any, None]]) -> No
                     time.sleep(0.1)
                     path = Path(folder) / "platform.json"
                     note = json.loads(path.read_text()) if path.exists() else {}
-                asyncio.run(scenario(note["ports"]["http"], process.pid, runner_port(process.pid)))
+                (socket,) = (Path(folder) / "sockets").glob("*.sock")
+                asyncio.run(scenario(note["ports"]["http"], process.pid, socket))
             finally:
                 process.terminate()
                 process.wait()
 
 
-def runner_port(pid: int) -> int:
-    """Where the platform's one runner listens: `… fal_run REF PORT METRICS_PORT`."""
-    (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return int(Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")[-3])
-
-
-async def measure(port: int, pid: int, runner: int) -> None:
+async def measure(port: int, pid: int, runner: Path) -> None:
     """Print the table."""
     load = os.getloadavg()[0]
     direct, through = (statistics.median(times) * 1000 for times in await side_by_side(port, runner))
