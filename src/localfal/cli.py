@@ -203,9 +203,10 @@ async def _running(folder: StateFolder, apps: Iterable[str]) -> Addresses:
         if time.monotonic() > deadline or not folder.in_use():
             _fail(f"the platform that serves from {folder.path} did not become ready")
         await asyncio.sleep(0.2)
+    served = note.get("apps", [])  # an older release names it otherwise
     for app_id in apps:
-        if app_id not in note["apps"]:
-            _fail(f"the platform that serves from {folder.path} serves {', '.join(note['apps'])}, not {app_id}")
+        if app_id not in served:
+            _fail(f"the platform that serves from {folder.path} serves {', '.join(served)}, not {app_id}")
     return Addresses(**note["ports"], bundle=folder.path / "ca-bundle.pem")
 
 

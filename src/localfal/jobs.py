@@ -1,6 +1,7 @@
 """A request on its way: as it was submitted, as a runner gets it, as its status shows it, as it was answered."""
 
 import json
+import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -40,6 +41,21 @@ class Job:
     retry_config: Mapping[str, int] = field(default_factory=dict)
     retries: Mapping[str, int] = field(default_factory=dict)
 
+    @classmethod
+    def stored(cls, row: sqlite3.Row) -> "Job":
+        """A request out of the database; raises ValueError or TypeError when its row makes no sense."""
+        return cls(
+            id=row["id"],
+            path=row["path"],
+            headers=strings(row["headers"]),
+            body=bytes(row["body"]),
+            attempt=row["attempts"] + 1,
+            no_retry=bool(row["no_retry"]),
+            hint=row["hint"],
+            retry_config=json.loads(row["retry_config"]),
+            retries=json.loads(row["retries"]),
+        )
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -74,6 +90,14 @@ class Answer:
             _storable(error) if isinstance(error, str) and error else f"Invalid status code: {self.status}",
             _storable(error_type) if isinstance(error_type, str) else None,
         )
+
+
+def strings(text: str) -> dict[str, str]:
+    """A stored object of strings; raises ValueError for anything else."""
+    content = json.loads(text)
+    if not isinstance(content, dict) or not all(isinstance(value, str) for value in content.values()):
+        raise ValueError("not an object of strings")
+    return content
 
 
 def _storable(text: str) -> str:

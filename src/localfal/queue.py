@@ -18,7 +18,7 @@ from localfal.errors import (
     NotFoundError,
     StartTimeoutError,
 )
-from localfal.jobs import Answer, Entry, Job, State, Submission
+from localfal.jobs import Answer, Entry, Job, State, Submission, strings
 from localfal.runner_output import Line, without_paths
 
 CLIENT_CLOSED = 499
@@ -127,7 +127,7 @@ class Queue:
                 self.complete(row["id"], Answer.from_error(StartTimeoutError()))
                 continue
             try:
-                job = _job(row)
+                job = Job.stored(row)
             except (ValueError, TypeError):  # written by somebody else, or damaged
                 self.complete(row["id"], Answer.from_error(InternalError("The stored request cannot be read")))
                 continue
@@ -192,7 +192,7 @@ class Queue:
         if row is None:
             return None
         try:
-            return Answer(row["status"], _strings(row["result_headers"]), bytes(row["result"]))
+            return Answer(row["status"], strings(row["result_headers"]), bytes(row["result"]))
         except (ValueError, TypeError):
             return Answer.from_error(InternalError("The stored result cannot be read"))
 
@@ -284,25 +284,3 @@ class Queue:
     def _changed(self) -> None:
         for listener in self.on_change:
             listener()
-
-
-def _job(row: sqlite3.Row) -> Job:
-    """Raises ValueError or TypeError when the row makes no sense."""
-    return Job(
-        id=row["id"],
-        path=row["path"],
-        headers=_strings(row["headers"]),
-        body=bytes(row["body"]),
-        attempt=row["attempts"] + 1,
-        no_retry=bool(row["no_retry"]),
-        hint=row["hint"],
-        retry_config=json.loads(row["retry_config"]),
-        retries=json.loads(row["retries"]),
-    )
-
-
-def _strings(text: str) -> dict[str, str]:
-    content = json.loads(text)
-    if not isinstance(content, dict) or not all(isinstance(value, str) for value in content.values()):
-        raise ValueError("not an object of strings")
-    return content

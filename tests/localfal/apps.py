@@ -190,6 +190,26 @@ class Checked(fal.App):
         return {}
 
 
+class Ailing(fal.App):
+    """Is well for its first check."""
+
+    machine_type = "S"
+
+    def setup(self) -> None:
+        self.checks = 0
+
+    @fal.endpoint("/")
+    def work(self) -> dict[str, int]:
+        return {"pid": os.getpid()}
+
+    @fal.endpoint("/check", health_check=fal.HealthCheck(start_period_seconds=0, failure_threshold=2))
+    def check(self) -> dict[str, str]:
+        self.checks += 1
+        if self.checks > 1:
+            raise RuntimeError("no longer well")
+        return {}
+
+
 class TooSlowToStart(fal.App):
     machine_type = "S"
     startup_timeout = 1

@@ -24,6 +24,7 @@ from localfal.runner_output import Line
 from localfal.state import StateFolder
 
 REFERENCE = f"{ECHO_APP}::Echo"
+APPS = Path(__file__).with_name("apps.py")
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -31,9 +32,9 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 @asynccontextmanager
-async def fleet(count: int, *, on_ready: Callable[[Runner], None]) -> AsyncIterator[Fleet]:
+async def fleet(count: int, *, on_ready: Callable[[Runner], None], reference: str = REFERENCE) -> AsyncIterator[Fleet]:
     kept = Fleet(
-        REFERENCE,
+        reference,
         count,
         dict(os.environ),
         Path(tempfile.mkdtemp(prefix="localfal-")),
@@ -185,3 +186,15 @@ def test_a_runner_gets_a_key_of_its_own(served: Served, client: httpx.Client) ->
     for pid in served.runner_pids():
         environment = Path(f"/proc/{pid}/environ").read_bytes()
         assert b"FAL_KEY=localfal:runner" in environment
+
+
+def test_a_runner_that_fails_its_health_check_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("localfal.fleet.HEALTH_EVERY_SECONDS", 0.05)
+
+    async def scenario() -> None:
+        ready: list[Runner] = []
+        async with fleet(1, on_ready=ready.append, reference=f"{APPS}::Ailing"):
+            await until(lambda: len(ready) == 2)
+            assert ready[0].exited.is_set()
+
+    asyncio.run(scenario())
