@@ -1,6 +1,7 @@
 """A direct call (`fal.run`): straight to a runner, as soon as one is free; never tried twice."""
 
 import asyncio
+import logging
 import uuid
 from dataclasses import dataclass, field
 
@@ -9,11 +10,13 @@ from starlette.types import Message, Receive, Send
 from localfal import outcome as outcomes
 from localfal.buffer import STALL_SECONDS, AnswerBuffer, Memory
 from localfal.dispatch import Dispatcher, request_timeout, send_cancel
-from localfal.errors import PlatformError
+from localfal.errors import InternalError, PlatformError
 from localfal.exchange import RunnerResponse
 from localfal.fleet import follow_up
 from localfal.outcome import Outcome
 from localfal.runner import Exchange
+
+log = logging.getLogger(__name__)
 
 MAX_PART = 64 * 1024
 
@@ -112,12 +115,18 @@ class _Work:
             if error is not None:
                 raise error
         except PlatformError as error:
-            self._broken = self._head.done()
-            if not self._broken:
-                self._head.set_exception(error)
+            self._fail(error)
+        except Exception:
+            log.exception("%s", self._call.path)
+            self._fail(InternalError())
         finally:
             self._buffer.end()
             self._head.cancel()
+
+    def _fail(self, error: PlatformError) -> None:
+        self._broken = self._head.done()
+        if not self._broken:
+            self._head.set_exception(error)
 
     async def _relay(self, exchange: Exchange) -> tuple[PlatformError | None, Outcome]:
         call, outcome = self._call, Outcome()

@@ -23,7 +23,9 @@ from localfal.runner_app import EXCHANGE_HEADER, HANG_UP_HEADER
 from localfal.runner_output import Line, RunnerOutput, options_in
 
 POLL_SECONDS = 0.05
-HANG_UP_SECONDS = 5.0
+ASIDE_SECONDS = 5.0
+HANG_UP = HANG_UP_HEADER.decode()
+KNOWN = 200
 # What a runner is told of a caller: a Unix socket knows none.
 CALLER = {"x-forwarded-for": "127.0.0.1", "x-forwarded-proto": "https"}
 
@@ -57,7 +59,11 @@ class Exchange:
     async def hang_up(self) -> None:
         """Tell the app that the caller has left; its answer is still waited for."""
         with contextlib.suppress(httpx.HTTPError):
-            await self.runner.request("GET", "/", {HANG_UP_HEADER.decode(): self.id}, seconds=HANG_UP_SECONDS)
+            while self.id in self.runner.exchanges:
+                response = await self.runner.request("GET", "/", {HANG_UP: self.id}, seconds=ASIDE_SECONDS)
+                if response.status_code == KNOWN:
+                    return
+                await asyncio.sleep(POLL_SECONDS)  # the request itself has not got there yet
 
 
 class Runner:
@@ -184,7 +190,7 @@ class Runner:
     async def answers(self) -> bool:
         """Whether it still is what it was: a process that is being killed may take connections for another moment."""
         try:
-            await self.request("GET", "/", {HANG_UP_HEADER.decode(): "nobody"}, seconds=HANG_UP_SECONDS)
+            await self.request("GET", "/", {HANG_UP: "nobody"}, seconds=ASIDE_SECONDS)
         except httpx.HTTPError:
             return False
         return not self.exited.is_set()

@@ -34,9 +34,11 @@ class RunnerApp:
         headers = dict(scope["headers"])
         leaving = headers.get(HANG_UP_HEADER)
         if leaving is not None:
-            if leaving in self._hung_up:
-                self._hung_up[leaving].set()
-            await send({"type": "http.response.start", "status": 204, "headers": []})
+            known = self._hung_up.get(leaving)
+            if known is not None:
+                known.set()
+            status = 404 if known is None else 200
+            await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"0")]})
             await send({"type": "http.response.body", "body": b""})
             return
         exchange = headers.get(EXCHANGE_HEADER, b"")
