@@ -48,7 +48,16 @@ STARTING_SECONDS = 600.0
 
 def parse_app_id(text: str) -> str:
     """`owner/alias`, as clients name the app."""
-    if not APP_ID.match(text) or text.partition("/")[0] in ("workflows", "comfy", "queue", "storage", "files"):
+    if not APP_ID.match(text) or text.partition("/")[0] in (
+        "workflows",
+        "comfy",
+        "queue",
+        "ws",
+        "storage",
+        "files",
+        "tokens",
+        "requests",
+    ):
         raise typer.BadParameter(f"{text!r} is not of the form OWNER/ALIAS")
     return text
 
@@ -186,7 +195,7 @@ async def _platform(settings: Settings, *, echo: bool, stop: asyncio.Event) -> A
         _fail(f"cannot start: {error}")
     else:
         are = "are" if len(settings.apps) > 1 else "is"
-        console.print(f"localfal: {names} {are} ready after {time.monotonic() - started:.1f} s")
+        console.print(f"localfal: {names} {are} ready after {time.monotonic() - started:.1f} s", soft_wrap=True)
         try:
             yield platform
         finally:

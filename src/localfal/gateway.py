@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from localfal import app_requests, direct, realtime
+from localfal import app_requests, direct, http_over_websocket, realtime
 from localfal.access import Tokens, require_access, require_key
 from localfal.buffer import Body, Memory
 from localfal.direct import DirectCall
@@ -42,6 +42,8 @@ LOCAL_PREFIXES = (
     ("/requests/", "rest"),
     ("/files/", "media"),
 )
+# Under these, the rest of the path is as on the service's own host.
+MOUNTED = {"/queue": "queue", "/ws": "ws"}
 BODIES_BYTES = 512 * 1024 * 1024
 ANSWERS_BYTES = 512 * 1024 * 1024
 
@@ -124,7 +126,7 @@ class Gateway:
             raise NotFoundError(f"localfal does not answer {target.base}{target.path}")
         app, tail = self._app(request, target)
         path = app_requests.app_path(request, target.raw, tail)
-        if target.service == "run":
+        if target.service in ("run", "ws"):
             async with Body(request, self._bodies) as body:
                 call = DirectCall(
                     request.method,
@@ -175,12 +177,21 @@ class Gateway:
             # A page asks nobody before it opens a socket to wherever it likes.
             if origin is not None and not LOCAL_ORIGINS.fullmatch(origin):
                 raise ForbiddenError("The page is not of this machine")
-            if target.service != "run":
+            if target.service not in ("run", "ws"):
                 raise NotFoundError("Not Found")
             app, tail = self._app(socket, target)
             path = app_requests.app_path(socket, target.raw, tail)
             headers = app_requests.app_headers(socket, app.id, path)
-            await realtime.connect(app.dispatcher, socket, path, headers)
+            if target.service == "run":
+                await realtime.connect(app.dispatcher, socket, path, headers)
+                return
+            headers["content-type"] = "application/json"
+
+            async def answer(request_id: str, body: bytes, receive: Receive, send: Send) -> None:
+                call = DirectCall("POST", path, headers, body, id=request_id)
+                await direct.answer(app.dispatcher, call, self._answers, receive, send)
+
+            await http_over_websocket.serve(socket, answer)
         except PlatformError as error:
             await socket.send_denial_response(error.response())
         except Exception:
@@ -210,7 +221,8 @@ def find_target(connection: HTTPConnection) -> Target:
     if name in SERVICES:
         return Target(SERVICES[name], path, raw, f"https://{name}")
     base = f"{scope['scheme']}://{host}"
-    if path.startswith("/queue/"):
-        return Target("queue", path.removeprefix("/queue"), raw, base + "/queue")
+    for prefix, service in MOUNTED.items():
+        if path.startswith(f"{prefix}/"):
+            return Target(service, path.removeprefix(prefix), raw, base + prefix)
     service = next((service for prefix, service in LOCAL_PREFIXES if path.startswith(prefix)), "run")
     return Target(service, path, raw, base)

@@ -5,8 +5,8 @@ SERVICES = {
     "queue.fal.run": "queue",
     "rest.fal.ai": "rest",
     "v3.fal.media": "media",
+    "ws.fal.run": "ws",
     # The names that releases before 1.0 and pages of today use for the same.
-    "ws.fal.run": "run",
     "gateway.alpha.fal.ai": "run",
     "queue.falrun.com": "queue",
     "rest.alpha.fal.ai": "rest",

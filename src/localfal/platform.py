@@ -221,7 +221,7 @@ def identity(app_id: str) -> dict[str, str]:
 def hosts(addresses: Addresses) -> dict[str, str]:
     """Where a runner's own fal_client finds the other apps; the rest of the network stays as it is."""
     host = f"localhost:{addresses.https}"
-    return {"FAL_QUEUE_RUN_HOST": f"{host}/queue", "FAL_RUN_HOST": host}
+    return {"FAL_QUEUE_RUN_HOST": f"{host}/queue", "FAL_RUN_HOST": host, "FAL_WS_RUN_HOST": f"{host}/ws"}
 
 
 async def _sweep(queues: Iterable[Queue], storage: Storage, keep: float) -> None:

@@ -1,13 +1,15 @@
 """Sockets and tokens, over the wire and with fal_client."""
 
 import gc
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import fal.apps
 import fal_client
 import httpx
 import pytest
-from serving import KEY, Served, eventually
+from serving import KEY, Served, eventually, runs
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
@@ -117,3 +119,26 @@ def test_malformed_wishes_for_tokens(platform: Served, client: httpx.Client, wis
     assert client.post(url, content=wish, headers=KEY).status_code == 400
     assert client.post(url, json={"allowed_apps": ["talking"]}).status_code == 401
     assert client.get(url, headers=KEY).status_code == 405
+
+
+def test_http_over_a_socket(platform: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`fal.apps.ws`, as fal documents it: payloads are answered in their order."""
+    monkeypatch.setattr(fal.apps, "_WS_URL_FORMAT", platform.origin.replace("http", "ws") + "/ws/{app_id}")
+    monkeypatch.setenv("FAL_KEY", "id:secret")
+    with fal.apps.ws(f"{LISTENING}/deaf") as connection:
+        for name in ("a", "b", "c"):
+            connection.send({"name": name})
+        assert [json.loads(connection.recv()) for _ in range(3)] == [{"name": name} for name in ("a", "b", "c")]
+        connection.send({"name": 3})
+        assert b"valid string" in connection.recv()
+
+
+def test_the_metadata_of_a_socket(platform: Served, tmp_path: Path) -> None:
+    gate, journal = tmp_path / "gate", tmp_path / "journal"
+    with open_socket(platform, f"/ws/{LISTENING}/stream") as socket:
+        socket.send(json.dumps({"gate": str(gate), "journal": str(journal)}))
+        start = json.loads(socket.recv())
+        assert (start["type"], start["status"]) == ("start", 200)
+        assert start["headers"]["content-type"].startswith("text/event-stream")
+        assert socket.recv() == b'data: {"number": 0}\n\n'  # while the app waits to be told to go on
+    eventually(lambda: [text for _, text in runs(journal)] == ["left"])
