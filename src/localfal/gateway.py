@@ -44,7 +44,7 @@ LOCAL_PREFIXES = (
 )
 # Under these, the rest of the path is as on the service's own host.
 MOUNTED = {"/queue": "queue", "/ws": "ws"}
-BODIES_BYTES = 512 * 1024 * 1024
+BODIES_BYTES = 256 * 1024 * 1024
 ANSWERS_BYTES = 512 * 1024 * 1024
 
 APP_ID = re.compile(r"/((?:workflows/|comfy/)?[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+)(/.*)?", re.DOTALL)
