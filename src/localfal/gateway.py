@@ -44,7 +44,7 @@ LOCAL_PREFIXES = (
 )
 # Under these, the rest of the path is as on the service's own host.
 MOUNTED = {"/queue": "queue", "/ws": "ws"}
-BODIES_BYTES = 512 * 1024 * 1024
+BODIES_BYTES = 256 * 1024 * 1024
 ANSWERS_BYTES = 512 * 1024 * 1024
 
 APP_ID = re.compile(r"/((?:workflows/|comfy/)?[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+)(/.*)?", re.DOTALL)
@@ -124,11 +124,9 @@ class Gateway:
             return await self._rest(request, target.path)
         if target.service == "api":
             raise NotFoundError(f"localfal does not answer {target.base}{target.path}")
-        if target.service == "ws":
-            raise BadRequestError("ws.fal.run is for WebSockets")
         app, tail = self._app(request, target)
         path = app_requests.app_path(request, target.raw, tail)
-        if target.service == "run":
+        if target.service in ("run", "ws"):
             async with Body(request, self._bodies) as body:
                 call = DirectCall(
                     request.method,

@@ -1,4 +1,4 @@
-"""fal's hosts, and the service each stands for: what leads calls to this machine leads these, and no other."""
+"""fal's hosts, and which of its services each stands for: what leads calls to this machine leads these, no other."""
 
 SERVICES = {
     "fal.run": "run",

@@ -48,6 +48,7 @@ def queued(platform: Served, client: httpx.Client) -> Callable[..., httpx.Respon
     return queued
 
 
+@pytest.mark.slow
 def test_request_timeout_ends_a_request_and_its_runner(call, queued, tmp_path: Path) -> None:
     journal = tmp_path / "journal"
     stuck = {"gate": str(tmp_path / "never"), "journal": str(journal)}
@@ -140,6 +141,7 @@ def test_requests_of_another_app_are_not_there(platform: Served, client: httpx.C
     assert client.get(other, headers=KEY).status_code == 404
 
 
+@pytest.mark.slow
 def test_a_hint_leads_to_the_runner_that_gave_it(tmp_path: Path, client: httpx.Client) -> None:
     platform = Served(tmp_path / "state", "--runners", "2", apps={"owner/specialised": f"{APPS}::Specialised"})
     try:
@@ -160,6 +162,7 @@ def test_a_hint_leads_to_the_runner_that_gave_it(tmp_path: Path, client: httpx.C
         platform.stop()
 
 
+@pytest.mark.slow
 def test_runners_know_who_they_are_and_get_their_grace_period(tmp_path: Path, client: httpx.Client) -> None:
     journal = tmp_path / "journal"
     os.environ["GRACEFUL_JOURNAL"] = str(journal)
@@ -176,6 +179,7 @@ def test_runners_know_who_they_are_and_get_their_grace_period(tmp_path: Path, cl
     assert [text for _, text in runs(journal)] == ["torn down"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("app", "cause"),
     [
@@ -195,6 +199,7 @@ def test_a_failed_start_says_why(tmp_path: Path, app: str, cause: str) -> None:
     assert where == f"The whole log is {state / 'runner.log'}"
 
 
+@pytest.mark.slow
 def test_a_missing_module_is_named(tmp_path: Path) -> None:
     app = tmp_path / "app.py"
     app.write_text("import fal, no_such_module\n\n\nclass App(fal.App):\n    pass\n")

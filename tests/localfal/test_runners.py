@@ -188,6 +188,7 @@ def test_a_runner_gets_a_key_of_its_own(served: Served, client: httpx.Client) ->
         assert b"FAL_KEY=localfal:runner" in environment
 
 
+@pytest.mark.slow
 def test_a_runner_that_fails_its_health_check_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("localfal.fleet.HEALTH_EVERY_SECONDS", 0.05)
 
