@@ -5,7 +5,7 @@ BIN := .venv/bin
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 NANO := src/photomaker/nano/fal.toml
 
-.PHONY: help setup demo test serve deploy lint nano
+.PHONY: help setup demo test serve deploy lint nano bench-gpu
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name does; do printf 'make %-12s %s\n' "$$name" "$$does"; done
@@ -42,3 +42,6 @@ lint: setup ## ruff and mypy
 
 nano: setup ## train the small checkpoint from nothing (hours)
 	$(BIN)/python -m training all
+
+bench-gpu: setup
+	$(BIN)/python -m benchmarks.gpu

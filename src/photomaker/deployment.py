@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 SCHEDULERS = {
     "ddim": "DDIMScheduler",
@@ -159,8 +168,22 @@ class InferenceSettings(Table):
     fuse_projections: bool = False
     compile: Literal["off", "regional", "whole"] = "off"
     compile_vae: bool = False
+    compile_resnets: bool = False
     compile_mode: Literal["default", "max-autotune-no-cudagraphs"] = "default"
+    project_prompts_once: bool = False
+    cuda_graphs: Literal["off", "auto", "on"] = "off"
     prepared: bool = True  # keep fused, cast weights on the runners' disk in the form that loads fastest
+
+    @model_validator(mode="after")
+    def switches_fit(self) -> Self:
+        if self.compile_resnets and self.compile != "regional":
+            raise ValueError('compile_resnets adds to compile = "regional", and to nothing else')
+        if self.project_prompts_once:
+            if not self.fuse_projections:
+                raise ValueError("project_prompts_once needs fuse_projections = true")
+            if self.compile == "whole" or self.cuda_graphs != "off":
+                raise ValueError('project_prompts_once works with neither compile = "whole" nor cuda_graphs')
+        return self
 
 
 class AppSettings(Table):

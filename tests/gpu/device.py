@@ -16,7 +16,7 @@ import threading
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -225,8 +225,15 @@ def recorded(graph: Graph, **_: Any) -> Iterator[None]:
         STATE.recording = None
 
 
+class Stream:
+    """torch.cuda.Stream: there is one."""
+
+    def wait_stream(self, other: "Stream") -> None:
+        pass
+
+
 class Event:
-    """torch.cuda.Event, on a device that takes no time."""
+    """torch.cuda.Event, on a device where everything takes a millisecond."""
 
     def __init__(self, **_: Any) -> None:
         pass
@@ -324,7 +331,11 @@ def stand_in() -> Iterator[Device]:
             "torch.cuda.empty_cache": lambda: None,
             "torch.cuda.CUDAGraph": Graph,
             "torch.cuda.graph": recorded,
+            "torch.cuda.graph_pool_handle": lambda: (0, 1),
             "torch.cuda.Event": Event,
+            "torch.cuda.Stream": Stream,
+            "torch.cuda.stream": nullcontext,
+            "torch.cuda.current_stream": Stream,
             "torch._C._InferenceMode": NoGradient,
             "photomaker.weights.packed.read_flashpack_file": read_onto_device,
         }.items():

@@ -59,16 +59,26 @@ def _compiler() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_compiler")
 class TestCompiled:
-    @pytest.mark.parametrize("extent", ["regional", pytest.param("whole", marks=pytest.mark.slow)])
-    def test_no_request_compiles_anything(self, extent: str, plain: torch.Tensor) -> None:
-        settings = InferenceSettings(compile=extent, **EVERYTHING)  # type: ignore[arg-type]
+    @pytest.mark.parametrize(
+        ("switches", "expected"),
+        [
+            # The UNet, or its repeated block, for a batch of one and for any other; the VAE's decoder.
+            ({"compile": "regional"}, 3),
+            pytest.param({"compile": "regional", "project_prompts_once": True}, 3),
+            pytest.param({"compile": "regional", "compile_resnets": True}, 17, marks=pytest.mark.slow),
+            pytest.param({"compile": "whole"}, 3, marks=pytest.mark.slow),
+        ],
+        ids=str,
+    )
+    def test_no_request_compiles_anything(self, switches: dict[str, Any], expected: int, plain: torch.Tensor) -> None:
+        settings = InferenceSettings(**switches, **EVERYTHING)
         pipe = load()
         accelerate(pipe, settings, backend="eager")
         lines: list[str] = []
         warm_up(pipe, deployment(settings), lines.append)
         assert [line.split(" in ")[0] for line in lines] == ["warmed up"]
         graphs = counters["stats"]["unique_graphs"]
-        assert graphs == 3  # the UNet, or its repeated block, for a batch of one and for any other; the VAE's decoder
+        assert graphs == expected
 
         torch.testing.assert_close(made(pipe, num_images=2), plain, atol=1e-3, rtol=0)
         for images in (1, 2, 3, 4):
@@ -149,6 +159,25 @@ def test_a_cpu_without_compilation_is_not_warmed_up() -> None:
     lines: list[str] = []
     warm_up(load(), deployment(InferenceSettings()), lines.append)
     assert not lines
+
+
+def test_a_prompt_is_projected_once_before_the_merge_and_once_after() -> None:
+    settings = InferenceSettings(fuse_projections=True, project_prompts_once=True)
+    pipe = load()
+    expected = made(pipe, num_images=2)
+    accelerate(pipe, settings)
+    accelerate(PhotoMakerPipeline(pipe.text2img, pipe.id_encoder), settings)  # a second pipeline with this UNet
+    calls: list[torch.Tensor] = []
+    blocks = [block for block in pipe.text2img.unet.modules() if hasattr(block, "prompt_projection")]
+    for block in blocks:
+        block.prompt_projection.register_forward_hook(lambda _, __, projected: calls.append(projected))  # type: ignore
+    torch.testing.assert_close(made(pipe, num_images=2), expected, atol=1e-4, rtol=0)
+    assert len(calls) == 2 * len(blocks) > 0
+    kept = [weakref.ref(projected) for projected in calls]
+    calls.clear()
+    gc.collect()
+    assert not any(reference() is not None for reference in kept)  # of a request that is over
+    torch.testing.assert_close(made(pipe, num_images=2), expected, atol=1e-4, rtol=0)
 
 
 def test_pictures_are_decoded_one_by_one() -> None:

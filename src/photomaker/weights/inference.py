@@ -21,6 +21,9 @@ from photomaker.deployment import Deployment, InferenceSettings
 from photomaker.method.conditioning import Conditioning
 from photomaker.method.id_encoder import IDEncoder
 from photomaker.method.pipeline import PhotoMakerPipeline
+from photomaker.weights.graphs import file_of, recorded, replayable
+from photomaker.weights.prepared import cache_root
+from photomaker.weights.prompt_projections import project_prompts_once
 
 LARGEST_BATCH = 8  # four images under guidance
 VARIANTS = 64  # of one function; beyond the compiler's own limit requests would fail
@@ -59,6 +62,8 @@ def accelerate(pipe: PhotoMakerPipeline, settings: InferenceSettings, *, backend
         for network in (unet, vae):
             if not any(getattr(module, "fused_projections", False) for module in network.modules()):
                 network.fuse_qkv_projections()
+    if settings.project_prompts_once:
+        project_prompts_once(unet)
     layout = torch.channels_last if settings.channels_last else torch.contiguous_format
     options: dict[str, Any] = {"backend": backend}
     if backend == "inductor":
@@ -66,8 +71,9 @@ def accelerate(pipe: PhotoMakerPipeline, settings: InferenceSettings, *, backend
     if settings.compile == "whole":
         compiled(unet, layout, options)
     elif settings.compile == "regional":
+        blocks = [*unet._repeated_blocks, *(["ResnetBlock2D"] if settings.compile_resnets else [])]
         for module in unet.modules():
-            if type(module).__name__ in unet._repeated_blocks:
+            if type(module).__name__ in blocks:
                 compiled(module, layout, options)
     if settings.compile_vae:
         compiled(vae.decoder, layout, options)
@@ -125,6 +131,11 @@ def warm_up(pipe: PhotoMakerPipeline, deployment: Deployment, log: Log) -> None:
     """Run every shape that the deployment serves once, so that no request waits for a compiler or a kernel search.
 
     On a CPU without compilation there is nothing to warm.
+
+    Args:
+        pipe: After :func:`accelerate`.
+        deployment: Which it serves.
+        log: Told how long it took, and what was measured.
     """
     settings = deployment.inference
     device = pipe.text2img.unet.device
@@ -139,8 +150,14 @@ def warm_up(pipe: PhotoMakerPipeline, deployment: Deployment, log: Log) -> None:
         tokens = pipe.identify([photo] * photos, faces)
     conditioning = pipe.condition(pipe.read(WARM_UP_PROMPT), "", tokens)
 
-    for number, size in enumerate(deployment.served_sizes):
-        warm_up_size(pipe, conditioning, size, WARM_UPS if number == 0 else FURTHER_WARM_UPS)
+    first, *further = deployment.served_sizes
+    with ExitStack() as stack:
+        if settings.cuda_graphs != "off" and device.type == "cuda":
+            measured = file_of(cache_root(deployment) / "measured", settings, deployment.dtype, first)
+            stack.enter_context(recorded(replayable(pipe.text2img.unet, settings.cuda_graphs), measured, log))
+        warm_up_size(pipe, conditioning, first, WARM_UPS)
+    for size in further:  # without graphs of their own: each keeps its batch's memory
+        warm_up_size(pipe, conditioning, size, FURTHER_WARM_UPS)
     log(f"warmed up in {perf_counter() - started:.1f} s")
 
 
