@@ -35,10 +35,12 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 @pytest.fixture
-def client(platform: Served, monkeypatch: pytest.MonkeyPatch) -> fal_client.SyncClient:
+def client(platform: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[fal_client.SyncClient]:
     for name, value in platform.environment().items():
         monkeypatch.setenv(name, value)
-    return fal_client.SyncClient(key="id:secret")
+    client = fal_client.SyncClient(key="id:secret")
+    yield client
+    client._client.close()
 
 
 def test_python(client: fal_client.SyncClient) -> None:
@@ -52,8 +54,9 @@ def test_python(client: fal_client.SyncClient) -> None:
 
 def test_javascript(platform: Served, node_folder: Path) -> None:
     shutil.copy(Path(__file__).parent / "node" / "studio.mjs", node_folder)
+    (node_folder / "photos.zip").write_bytes(photos())
     done = subprocess.run(
-        ["node", "studio.mjs", BODY["image_urls"][0]],
+        ["node", "studio.mjs", "photos.zip"],
         cwd=node_folder,
         env=platform.environment(),
         capture_output=True,

@@ -1,10 +1,11 @@
 // The real app's /studio/stream: progress, previews, and last the answer.
 import assert from "node:assert";
+import { readFileSync } from "node:fs";
 
 import { fal } from "@fal-ai/client";
 
 const input = {
-  image_urls: [process.argv[2]],
+  image_urls: [`data:application/zip;base64,${readFileSync(process.argv[2], "base64")}`],
   prompt: "portrait photo of a man img",
   num_inference_steps: 12,
   seed: 7,
