@@ -28,15 +28,17 @@ from fal.toolkit.file.types import RepositoryId
 from fal.toolkit.image import ImageSize
 from fastapi import FastAPI, Header, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from photomaker.deployment import Deployment, chosen_path
+from photomaker.events import Events
 from photomaker.payload import DeployPayload
 from photomaker.schema import (
     PhotomakerInput,
     PhotomakerOutput,
+    PhotomakerStudioEvent,
     PhotomakerStudioInput,
     PhotomakerStudioOutput,
     PhotoVerdict,
@@ -115,8 +117,25 @@ class PhotoMaker(fal.App):
     ) -> PhotomakerStudioOutput:
         """ "/" with what fal's sibling endpoints offer, and an answer that tells how good the likeness is."""
         output = await self.attended(partial(self.studio_pictures, input), request, x_fal_request_id)
-        response.headers[BILLABLE] = str(units(output.images))
+        response.headers[BILLABLE] = str(sum(units(image.width, image.height) for image in output.images))
         return output
+
+    @fal.endpoint("/studio/stream")
+    async def stream(
+        self,
+        input: PhotomakerStudioInput,
+        request: Request,
+        x_fal_request_id: str | None = Header(None, include_in_schema=False),
+    ) -> StreamingResponse:
+        """ "/studio" as server-sent events: progress, a preview every few steps, and last "/studio"'s answer."""
+        events = Events()
+        work = partial(self.studio_events, input, events)
+        working = asyncio.create_task(self.attended(work, request, x_fal_request_id))
+        working.add_done_callback(events.end)
+        first = await events.next(working)  # what is wrong with the input is answered as everywhere, with its status
+        size = self.service.size(studio_request(input, 0))
+        headers = {BILLABLE: str(input.num_images * units(*size)), "cache-control": "no-store"}
+        return StreamingResponse(events.sent(first, working, refusal), media_type="text/event-stream", headers=headers)
 
     @fal.endpoint("/cancel")
     async def cancel(self, x_fal_request_id: str | None = Header(None, include_in_schema=False)) -> dict[str, bool]:
@@ -139,6 +158,11 @@ class PhotoMaker(fal.App):
         # Innermost. A handler of Exception is outermost, and what it has answered still goes to the log, paths and all.
         app.user_middleware.append(Middleware(Failures))
 
+    @fal.endpoint("/studio/stream/cancel")
+    async def cancel_stream(self, id: str | None = Header(None, alias=REQUEST_ID, include_in_schema=False)) -> Any:
+        """Stop a running request between two steps."""
+        return await self.cancel(id)
+
     async def attended(self, work: Callable[[Event], T], request: Request, request_id: str | None) -> T:
         """Work in a thread, given up when the caller cancels it, hangs up, or the runner's time is over."""
         with self.cancellable(request_id) as cancelled:
@@ -146,6 +170,7 @@ class PhotoMaker(fal.App):
             try:
                 return await asyncio.to_thread(work, cancelled)
             finally:
+                cancelled.set()
                 watching.cancel()
 
     @contextmanager
@@ -174,18 +199,26 @@ class PhotoMaker(fal.App):
         with refusals(cancelled):
             return self.studio_answer(input, self.listener(cancelled))
 
+    def studio_events(self, input: PhotomakerStudioInput, events: Events, cancelled: Event) -> None:
+        """What "/studio/stream" sends."""
+
+        def on_step(done: int, steps: int) -> None:
+            say(f"step {done}/{steps}")
+            events.put(PhotomakerStudioEvent(step=done, steps=steps, previews=[]))
+
+        def on_preview(done: int, steps: int, previews: list[bytes]) -> None:
+            images = [Image.from_bytes(data, "jpeg", repository="in_memory") for data in previews]
+            events.put(PhotomakerStudioEvent(step=done, steps=steps, previews=images))
+
+        with refusals(cancelled):
+            events.put(self.studio_answer(input, self.listener(cancelled, on_step=on_step, on_preview=on_preview)))
+
     def studio_answer(self, input: PhotomakerStudioInput, listener: Any) -> PhotomakerStudioOutput:
-        from photomaker.service import Request, draw_seed
+        from photomaker.service import draw_seed
 
         seed = draw_seed() if input.seed is None else input.seed
-        size = input.image_size
-        wanted = Request(
-            **input.model_dump(exclude={"seed", "image_size", "output_format", "sync_mode"}),
-            seed=seed,
-            image_size=size if isinstance(size, str) else (size.width, size.height),
-        )
         repository = "in_memory" if input.sync_mode else self.repository
-        delivered = self.delivered(wanted, listener, input.output_format, repository)
+        delivered = self.delivered(studio_request(input, seed), listener, input.output_format, repository)
         report = listener.report
         return PhotomakerStudioOutput(
             images=[each.file for each in delivered],
@@ -197,14 +230,14 @@ class PhotoMaker(fal.App):
             likeness=[each.picture.likeness for each in delivered],
         )
 
-    def listener(self, cancelled: Event) -> Any:
+    def listener(self, cancelled: Event, **hooks: Any) -> Any:
         """Prints the log, and ends the work with its caller's interest or the runner's time."""
         from photomaker.service import Listener
 
         return Listener(
             log=say,
-            on_step=lambda done, steps: say(f"step {done}/{steps}"),
             cancelled=lambda: cancelled.is_set() or time.monotonic() > self.stop_at,
+            **{"on_step": lambda done, steps: say(f"step {done}/{steps}")} | hooks,
         )
 
     def delivered(self, wanted: Any, listener: Any, format: Any, repository: RepositoryId) -> list["Delivered"]:
@@ -238,9 +271,21 @@ def deliver(number: int, picture: Any, format: Any, repository: RepositoryId) ->
     return Delivered(picture, file, time.perf_counter() - started)
 
 
-def units(images: list[Image]) -> int:
-    """Billable units: one a picture for every megapixel (1024 x 1024) begun."""
-    return sum(math.ceil(image.width * image.height / MEGAPIXEL) for image in images)
+def studio_request(input: PhotomakerStudioInput, seed: int) -> Any:
+    """A "/studio" input as the service takes it."""
+    from photomaker.service import Request
+
+    size = input.image_size
+    return Request(
+        **input.model_dump(exclude={"seed", "image_size", "output_format", "sync_mode"}),
+        seed=seed,
+        image_size=size if isinstance(size, str) else (size.width, size.height),
+    )
+
+
+def units(width: int, height: int) -> int:
+    """Billable units of a picture: one for every megapixel (1024 x 1024) begun."""
+    return math.ceil(width * height / MEGAPIXEL)
 
 
 @contextmanager
@@ -259,6 +304,11 @@ def refusals(cancelled: Event) -> Iterator[None]:
     except RequestError as error:
         say(f"{error.type}: {error.message}{cause(error)}")
         raise HTTPException(error.status, [error.as_detail()], UNBILLED) from None
+
+
+def refusal(error: Exception) -> dict[str, Any] | None:
+    """What a stream that has begun says of a refusal: the status and detail that an answer would have had."""
+    return {"status": error.status_code, "detail": error.detail} if isinstance(error, HTTPException) else None
 
 
 async def refused(request: Request, error: RequestValidationError) -> JSONResponse:

@@ -98,6 +98,7 @@ class Listener:
 
     log: Callable[[str], None] = lambda line: None
     on_step: Callable[[int, int], None] = lambda done, steps: None
+    on_preview: Callable[[int, int, list[bytes]], None] | None = None  # (steps done, steps in all, JPEGs)
     cancelled: Callable[[], bool] = lambda: False
     report: Report = field(default_factory=Report)
 

@@ -309,6 +309,16 @@ class PhotomakerStudioOutput(BaseModel):
     )
 
 
+class PhotomakerStudioEvent(BaseModel):
+    """An event of "/studio/stream" before the last, which is exactly "/studio"'s answer."""
+
+    step: int = Field(description="Steps done.")
+    steps: int = Field(description="Steps in all.")
+    previews: list[Image] = Field(
+        description="How the images look so far, every few steps; small JPEGs as data URIs. Empty between."
+    )
+
+
 # The classes carry the names of the endpoint's OpenAPI components; these are the project's own spelling.
 PhotoMakerInput = PhotomakerInput
 PhotoMakerOutput = PhotomakerOutput

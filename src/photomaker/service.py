@@ -18,7 +18,7 @@ from photomaker import sizes
 from photomaker.deployment import Deployment
 from photomaker.errors import ContentPolicyError, FeatureNotSupportedError, PromptError, TooFewPhotosError
 from photomaker.identities import Identities, Identity, read_identity
-from photomaker.method.conditioning import Prompts, start_merge_step
+from photomaker.method.conditioning import OnLatents, Prompts, start_merge_step
 from photomaker.method.pipeline import PhotoMakerPipeline
 from photomaker.method.prompts import check_text
 from photomaker.method.styles import NO_STYLE, styled
@@ -29,9 +29,11 @@ from photomaker.photos.face_models import face_models
 from photomaker.photos.images import read_image
 from photomaker.photos.sources import Source, downloaded
 from photomaker.pictures.likeness import likeness
+from photomaker.pictures.previews import LatentColours, Previews, fit
 from photomaker.request import Listener, Picture, Request
 from photomaker.weights.inference import accelerate, warm_up
-from photomaker.weights.prepared import open_pipelines
+from photomaker.weights.kept import kept
+from photomaker.weights.prepared import cache_root, open_pipelines
 from photomaker.weights.threads import use_free_cores
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ class Service:
         self.allow = deployment.allowed_hosts()
         self.identities = Identities()
         self.device = threading.Lock()
+        self.colours: dict[str, LatentColours] = {}
         wants_faces = any(pipe.id_encoder.wants_faces for pipe in pipelines.values())
         self.faces = face_finder(deployment) if wants_faces or deployment.faces == "crop" else None
         self.safety = safety_checker() if deployment.safety == "check" else None
@@ -65,10 +68,13 @@ class Service:
         decoders().warm()
         pipelines = open_pipelines(deployment, log=log)
         use_free_cores(pipe.text2img.unet for pipe in pipelines.values())
+        colours = {name: latent_colours(deployment, pipe) for name, pipe in pipelines.items()}  # before compilation
         for pipe in pipelines.values():
             accelerate(pipe, deployment.inference)
             warm_up(pipe, deployment, log)
-        return cls(deployment, pipelines)
+        service = cls(deployment, pipelines)
+        service.colours |= colours
+        return service
 
     def generate(self, request: Request, listener: Listener) -> Iterator[Picture]:
         """The request's pictures, one by one as they are decoded; ``listener.report`` fills on the way.
@@ -96,7 +102,7 @@ class Service:
             if conditioning.dropped:
                 listener.log(f"the prompt is too long; dropped: {conditioning.dropped}")
             listener.check()
-            with listener.timed("denoise"):
+            with listener.timed("denoise"), self.previews(pipe, request, listener) as on_latents:
                 latents = pipe.denoise(
                     conditioning,
                     num_inference_steps=request.num_inference_steps,
@@ -109,6 +115,7 @@ class Service:
                     height=height,
                     width=width,
                     on_step=on_step,
+                    on_latents=on_latents,
                 )
                 if latents.is_cuda:  # decoding would wait for it anyway, and have it counted as its own
                     torch.cuda.synchronize()
@@ -233,6 +240,21 @@ class Service:
         listener.report.photos = identity.verdicts
         return identity
 
+    @contextmanager
+    def previews(self, pipe: PhotoMakerPipeline, request: Request, listener: Listener) -> Iterator[OnLatents | None]:
+        """What shows the listener previews, where it looks at them."""
+        if listener.on_preview is None:
+            yield None
+            return
+        name = request.base_pipeline
+        if name not in self.colours:
+            self.colours[name] = fit(pipe, pipe.text2img.vae_scale_factor)
+        shown = Previews(self.colours[name], pipe.text2img.scheduler, listener.on_preview)
+        try:
+            yield shown.on_latents
+        finally:
+            shown.finish()
+
     def comparison(self, identity: Identity) -> Callable[[Image.Image], float | None] | None:
         """What tells a picture's likeness to the photos; None where nobody looked at these for faces."""
         if self.faces is None or identity.direction is None:
@@ -248,6 +270,18 @@ class Service:
             yield
         finally:
             self.device.release()
+
+
+def latent_colours(deployment: Deployment, pipe: PhotoMakerPipeline) -> LatentColours:
+    """How previews colour this pipeline's latents; fitted once to its VAE, and kept with the prepared weights."""
+
+    def fitted() -> LatentColours:
+        return fit(pipe, pipe.text2img.vae_scale_factor)
+
+    if not deployment.inference.prepared:
+        return fitted()
+    folder = cache_root(deployment) / "previews"
+    return LatentColours(tuple(map(tuple, kept(folder, pipe.text2img.vae, lambda: fitted().rows))))
 
 
 def face_finder(deployment: Deployment) -> "FaceFinder":

@@ -20,6 +20,7 @@ from photomaker.method.prompts import Prompt, plain
 LATEST_MERGE_STEP = 30
 
 OnStep = Callable[[int, int], None]
+OnLatents = Callable[[int, int, Tensor], None]
 Prompts = tuple[Prompt, Prompt]  # one prompt as the two text encoders' tokenizers read it
 
 
@@ -108,18 +109,27 @@ class DelayedMerge(PipelineCallback):
         step: The pipeline's own index of the last step that sees the text alone; None: nothing is swapped.
         images: How many images the batch makes.
         on_step: Told (steps done, steps in all) after each step; what it raises ends the run.
+        on_latents: Shown (steps done, steps in all, the latents) before that; not to change them.
     """
 
-    def __init__(self, identity: LateIDPrompt, step: int | None, images: int, on_step: OnStep | None = None) -> None:
+    def __init__(
+        self,
+        identity: LateIDPrompt,
+        step: int | None,
+        images: int,
+        on_step: OnStep | None = None,
+        on_latents: OnLatents | None = None,
+    ) -> None:
         super().__init__()
         self.identity = identity
         self.step = step
         self.images = images
         self.on_step = on_step
+        self.on_latents = on_latents
 
     @property
     def tensor_inputs(self) -> list[str]:
-        return ["prompt_embeds", "add_text_embeds"]
+        return ["prompt_embeds", "add_text_embeds", *(["latents"] if self.on_latents is not None else [])]
 
     def callback_fn(
         self,
@@ -134,6 +144,8 @@ class DelayedMerge(PipelineCallback):
                 old = cast(Tensor, callback_kwargs[name])
                 positives = new.to(old).expand(self.images, *new.shape[1:])
                 callback_kwargs[name] = torch.cat([old[: -self.images], positives])
+        if self.on_latents is not None:
+            self.on_latents(step_index + 1, pipeline.num_timesteps, callback_kwargs["latents"])
         if self.on_step is not None:
             self.on_step(step_index + 1, pipeline.num_timesteps)
         return callback_kwargs

@@ -21,6 +21,7 @@ from photomaker.method.conditioning import (
     DelayedMerge,
     Embedding,
     IDPrompt,
+    OnLatents,
     OnStep,
     Prompts,
     condition_on_identity,
@@ -205,11 +206,13 @@ class PhotoMakerPipeline:
         height: int | None = None,
         width: int | None = None,
         on_step: OnStep | None = None,
+        on_latents: OnLatents | None = None,
     ) -> Tensor:
         """Final latents [num_images, channels, h, w]; the arguments are :meth:`__call__`'s.
 
         A late ID prompt is asked for in this thread, at the end of the last step that sees the text alone: photos can
         be downloaded and read meanwhile. What it raises ends the run. Where no step sees the person it is not asked.
+        ``on_latents`` is shown (steps done, steps in all, latents) after each step, as the scheduler has them.
         """
         generators = list(generator) if isinstance(generator, Sequence) else generator
         arguments: dict[str, Any] = {
@@ -240,6 +243,7 @@ class PhotoMakerPipeline:
             None if merged_from_the_start else merge_step - first_step,
             num_images,
             on_step,
+            on_latents,
         )
         return cast(
             Tensor,
