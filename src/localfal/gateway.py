@@ -130,7 +130,7 @@ class Gateway:
         if target.service == "page":
             return self._site.page(request, target.path)
         if target.service == "api":
-            return await self._site.api(request, target.path)
+            return await self._site.api(request, target.path, target.base)
         if target.service == "ws":
             raise BadRequestError("ws.fal.run is for WebSockets")
         app, tail = self._app(request, target)

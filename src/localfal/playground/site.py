@@ -31,8 +31,8 @@ class Site:
         """A file of the page; only for callers who name this machine."""
         return self._files.answer(request, path)
 
-    async def api(self, request: Request, path: str) -> Response:
-        """`api.fal.ai/v1/models…` and `fal.ai/api/openapi/queue/openapi.json`."""
+    async def api(self, request: Request, path: str, base: str) -> Response:
+        """`api.fal.ai/v1/models…` and `fal.ai/api/openapi/queue/openapi.json`; `base` is the host's URL."""
         if request.method != "GET":
             raise MethodNotAllowedError("GET")
         wanted = [one for value in request.query_params.getlist("endpoint_id") for one in value.split(",") if one]
@@ -46,7 +46,7 @@ class Site:
             if document is None:
                 raise NotFoundError("Endpoint not found")
             return JSONResponse(document)
-        raise NotFoundError(f"Path {path} not found")
+        raise NotFoundError(f"localfal does not answer {base}{path}")
 
     def _models(self, wanted: list[str], expand: list[str]) -> dict[str, Any]:
         """All endpoints that are served, or those that are named; one page holds them."""
