@@ -5,7 +5,7 @@ BIN := .venv/bin
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 NANO := src/photomaker/nano/fal.toml
 
-.PHONY: help setup demo test serve deploy lint nano bench-gpu
+.PHONY: help setup demo test serve deploy lint nano bench-gpu screenshots
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name does; do printf 'make %-12s %s\n' "$$name" "$$does"; done
@@ -26,11 +26,13 @@ demo: setup ## pictures of an example person, through the local platform: no acc
 
 test: setup ## every test
 	@command -v npm >/dev/null || { echo "The tests of the JavaScript client need Node.js with npm."; exit 1; }
+	@sh tests/playground/chromium.sh
 	$(BIN)/python -m pytest $(PARALLEL)
 
-serve: setup ## the endpoint on this machine, for your own client code
+serve: setup ## the endpoint on this machine, for your own client code and in the browser
 	PHOTOMAKER_DEPLOYMENT=$${PHOTOMAKER_DEPLOYMENT:-$(NANO)} \
-		$(BIN)/localfal serve photomaker_app.py::PhotoMaker --as fal-ai/photomaker
+		$(BIN)/localfal serve photomaker_app.py::PhotoMaker --as fal-ai/photomaker \
+		--examples src/photomaker/nano/examples
 
 deploy: setup ## to fal; needs FAL_KEY
 	$(BIN)/fal deploy photomaker_app.py::PhotoMaker --reset-scale
@@ -43,5 +45,9 @@ lint: setup ## ruff and mypy
 nano: setup ## train the small checkpoint from nothing (hours)
 	$(BIN)/python -m training all
 
-bench-gpu: setup
+bench-gpu: setup ## what a card does, as a table and JSON; small on a CPU
 	$(BIN)/python -m benchmarks.gpu
+
+screenshots: setup ## docs/playground-*.png, of the page as it is
+	@sh tests/playground/chromium.sh
+	$(BIN)/python tests/playground/screenshots.py docs

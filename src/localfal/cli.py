@@ -42,22 +42,27 @@ class _Terminal(Console):
 console = _Terminal(stderr=True, highlight=False)
 
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+# The first parts of paths that are the gateway's own, or of longer ids.
+NO_OWNERS = (
+    "workflows",
+    "comfy",
+    "queue",
+    "ws",
+    "storage",
+    "files",
+    "tokens",
+    "requests",
+    "playground",
+    "v1",
+    "api",
+)
 APP_ID = re.compile(r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$")
 STARTING_SECONDS = 600.0
 
 
 def parse_app_id(text: str) -> str:
     """`owner/alias`, as clients name the app."""
-    if not APP_ID.match(text) or text.partition("/")[0] in (
-        "workflows",
-        "comfy",
-        "queue",
-        "ws",
-        "storage",
-        "files",
-        "tokens",
-        "requests",
-    ):
+    if not APP_ID.match(text) or text.partition("/")[0] in NO_OWNERS:
         raise typer.BadParameter(f"{text!r} is not of the form OWNER/ALIAS")
     return text
 
@@ -81,6 +86,10 @@ Keep = Annotated[
     float,
     typer.Option(parser=parse_duration, metavar="DURATION", help="For how long results and uploads are kept."),
 ]
+Examples = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Files that the web page offers as examples.", exists=True, file_okay=False),
+]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="The plain HTTP port; 0: last time's, or a free one.")]
 
 
@@ -92,12 +101,13 @@ def serve(
     state: State = Path(".localfal"),
     keep: Keep = "7d",  # type: ignore[assignment]  # parsed, like what is typed
     port: Port = 0,
+    examples: Examples = None,
 ) -> None:
     """Serve apps as fal would: fal.run, queue.fal.run, rest.fal.ai and v3.fal.media, on this machine only.
 
     Several apps (`localfal serve a.py::A b.py::B --as owner/a --as owner/b`) find each other under those hosts.
     """
-    settings = Settings(_named(references, app_ids), state, runners, keep, port)
+    settings = Settings(_named(references, app_ids), state, runners, keep, port, examples)
     sys.exit(asyncio.run(_serve(settings)))
 
 
@@ -220,6 +230,7 @@ async def _running(folder: StateFolder, apps: Iterable[str]) -> Addresses:
 
 
 def _explain(app_ids: Iterable[str], addresses: Addresses) -> None:
+    console.print(f"  In the browser: {addresses.origin}\n", soft_wrap=True)
     for app_id in app_ids:
         console.print(f"  {addresses.origin}/{app_id} · queue: {addresses.origin}/queue/{app_id}", soft_wrap=True)
     console.print("\n  For curl, Python and Node, in the shell that runs them:\n")

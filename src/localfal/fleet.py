@@ -46,6 +46,7 @@ class Fleet:
         self._tasks: list[asyncio.Task[None]] = []
         self.runners: dict[int, Runner] = {}
         self.options = AppOptions()
+        self.openapi: dict[str, Any] | None = None
 
     async def start(self) -> None:
         """Start all runners and return when the first is ready; raise RunnerStartError when the app cannot start."""
@@ -66,6 +67,8 @@ class Fleet:
             try:
                 runner = self._launch(number)
                 await runner.ready()
+                # Now, while it is free: a busy runner may answer only after its request.
+                self.openapi = await runner.openapi()
             except RunnerStartError as error:
                 failures += 1
                 if not self._ready.is_set() and failures >= (KILLED_STARTS if error.killed else GIVEN_UP_STARTS):

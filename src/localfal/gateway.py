@@ -29,6 +29,7 @@ from localfal.errors import (
 from localfal.hosted import HostedApp
 from localfal.hosts import SERVICES
 from localfal.payloads import Payloads
+from localfal.playground.site import API_PREFIXES, Site
 from localfal.storage_api import StorageApi
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,8 @@ LOCAL_PREFIXES = (
     ("/tokens/", "rest"),
     ("/requests/", "rest"),
     ("/files/", "media"),
+    ("/playground/", "page"),
+    *((prefix, "api") for prefix in API_PREFIXES),
 )
 # Under these, the rest of the path is as on the service's own host.
 MOUNTED = {"/queue": "queue", "/ws": "ws"}
@@ -73,11 +76,13 @@ class Gateway:
         storage_api: StorageApi,
         payloads: Payloads,
         webhook_keys: dict[str, object],
+        site: Site,
     ) -> None:
         self._apps = apps
         self._storage_api = storage_api
         self._payloads = payloads
         self._webhook_keys = webhook_keys
+        self._site = site
         self._tokens = Tokens()
         self._bodies = Memory(BODIES_BYTES)
         self._answers = Memory(ANSWERS_BYTES)
@@ -122,8 +127,10 @@ class Gateway:
             return await self._storage_api.media(request, target.path)
         if target.service == "rest":
             return await self._rest(request, target.path)
+        if target.service == "page":
+            return self._site.page(request, target.path)
         if target.service == "api":
-            raise NotFoundError(f"localfal does not answer {target.base}{target.path}")
+            return await self._site.api(request, target.path, target.base)
         app, tail = self._app(request, target)
         path = app_requests.app_path(request, target.raw, tail)
         if target.service in ("run", "ws"):
@@ -224,5 +231,7 @@ def find_target(connection: HTTPConnection) -> Target:
     for prefix, service in MOUNTED.items():
         if path.startswith(f"{prefix}/"):
             return Target(service, path.removeprefix(prefix), raw, base + prefix)
+    if path == "/":
+        return Target("page", path, raw, base)
     service = next((service for prefix, service in LOCAL_PREFIXES if path.startswith(prefix)), "run")
     return Target(service, path, raw, base)

@@ -23,6 +23,7 @@ from localfal.fleet import Fleet
 from localfal.gateway import Gateway
 from localfal.hosted import HostedApp
 from localfal.payloads import Payloads
+from localfal.playground.site import Site
 from localfal.proxy import Proxy
 from localfal.queue import Queue
 from localfal.queue_api import QueueApi
@@ -47,6 +48,7 @@ class Settings:
     runners: int = 1
     keep: float = 7 * 24 * 3600.0
     http_port: int = 0
+    examples: Path | None = None
     on_line: Callable[[str, int, str], None] = field(default=lambda app_id, number, line: None)
 
 
@@ -113,7 +115,13 @@ class Platform:
         for queue in queues:
             self._background(Webhooks(database, queue, key).run())
         self._background(_sweep(queues, storage, settings.keep))
-        gateway = Gateway(apps, StorageApi(storage, self.addresses.origin), Payloads(apps, storage), key_set(key))
+        gateway = Gateway(
+            apps,
+            StorageApi(storage, self.addresses.origin),
+            Payloads(apps, storage),
+            key_set(key),
+            Site(apps, database, settings.examples),
+        )
         application = gateway.asgi()
         self._serve(uvicorn.Config(application, **_SERVER_OPTIONS), http)
         secure = uvicorn.Config(application, **_SERVER_OPTIONS)

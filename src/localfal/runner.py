@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -24,6 +25,7 @@ from localfal.runner_output import Line, RunnerOutput, options_in
 
 POLL_SECONDS = 0.05
 ASIDE_SECONDS = 5.0
+OPENAPI_SECONDS = 30.0
 HANG_UP = HANG_UP_HEADER.decode()
 KNOWN = 200
 # What a runner is told of a caller: a Unix socket knows none.
@@ -156,6 +158,14 @@ class Runner:
         cause = self._cause or (self._last_lines[-1].removeprefix("✘ ") if self._last_lines else "")
         ending = f"the runner was ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         raise RunnerStartError(f"{cause} ({ending})" if cause else ending, killed=code < 0)
+
+    async def openapi(self) -> dict[str, Any]:
+        """What the app says about its endpoints; nothing where it does not say."""
+        with contextlib.suppress(httpx.HTTPError, ValueError):
+            document = (await self.request("GET", "/openapi.json", seconds=OPENAPI_SECONDS)).json()
+            if isinstance(document, dict):
+                return document
+        return {}
 
     def begin(self, log: Callable[[Line], None] | None) -> Exchange:
         """A request's turn begins."""

@@ -125,7 +125,7 @@ def demo(
         raise typer.Exit(code)
     console.print(
         f"The pictures are in [bold]{escape(str(output))}[/bold]. Next:\n"
-        "  make serve                          the same endpoint for your own client code\n"
+        "  make serve                          the same endpoint for your own client code, and a page in the browser\n"
         "  .venv/bin/photomaker generate ...   other people, prompts and styles\n"
         "  make deploy                         real weights on fal"
     )

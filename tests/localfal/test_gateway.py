@@ -29,7 +29,6 @@ def test_a_key_is_required(served: Served, client: httpx.Client) -> None:
 def test_unknown_things(served: Served, client: httpx.Client) -> None:
     for path, status in {
         "/photomaker": 400,
-        "/": 400,
         "/fal-ai/another": 404,
         "/queue/fal-ai/another": 404,
         f"/queue/{APP_ID}/requests/{UNKNOWN}": 404,
