@@ -28,7 +28,7 @@ from localfal.errors import (
 )
 from localfal.hosted import HostedApp
 from localfal.hosts import SERVICES
-from localfal.payloads import Payloads
+from localfal.payloads import PAYLOADS, Payloads
 from localfal.playground.site import API_PREFIXES, Site
 from localfal.storage_api import StorageApi
 
@@ -130,6 +130,9 @@ class Gateway:
         if target.service == "page":
             return self._site.page(request, target.path)
         if target.service == "api":
+            if match := PAYLOADS.fullmatch(target.path):
+                require_key(request)
+                return self._payloads.delete_v1(request, match["id"])
             return await self._site.api(request, target.path, target.base)
         app, tail = self._app(request, target)
         path = app_requests.app_path(request, target.raw, tail)

@@ -12,6 +12,7 @@ from localfal.hosted import HostedApp
 from localfal.storage import Storage
 
 DELETE_IO = re.compile(r"/requests/delete_io/(?P<id>[0-9a-fA-F-]{1,64})/?")
+PAYLOADS = re.compile(r"/v1/models/requests/(?P<id>[0-9a-fA-F-]{1,64})/payloads/?")
 FILE_URL = re.compile(r'https?://[^\s"\\/]+/files/(?P<id>[0-9a-f]{32})/[^\s"\\]+')
 
 
@@ -30,6 +31,12 @@ class Payloads:
         if request.method not in ("PUT", "DELETE"):
             raise MethodNotAllowedError("PUT, DELETE")
         return JSONResponse({"CDN_DELETE_RESULTS": self.delete_all(match["id"])})
+
+    def delete_v1(self, request: Request, request_id: str) -> Response:
+        """`DELETE api.fal.ai/v1/models/requests/{id}/payloads`."""
+        if request.method != "DELETE":
+            raise MethodNotAllowedError("DELETE")
+        return JSONResponse({"cdn_delete_results": self.delete_all(request_id)})
 
     def delete_all(self, request_id: str) -> list[dict[str, Any]]:
         """Delete a finished request's payloads, and say what became of each file of its result."""

@@ -270,23 +270,32 @@ def test_the_client_key_is_no_real_one() -> None:
     assert CLIENT_KEY.startswith("localfal:")
 
 
-@pytest.mark.parametrize("method", ["PUT", "DELETE"])
-def test_payloads_are_deleted_with_their_files(served: Served, client: httpx.Client, method: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "path", "results"),
+    [
+        ("PUT", "/requests/delete_io/{}", "CDN_DELETE_RESULTS"),
+        ("DELETE", "/requests/delete_io/{}", "CDN_DELETE_RESULTS"),
+        ("DELETE", "/v1/models/requests/{}/payloads", "cdn_delete_results"),
+    ],
+)
+def test_payloads_are_deleted_with_their_files(
+    served: Served, client: httpx.Client, method: str, path: str, results: str
+) -> None:
     request_id = served.submit(client, prompt="secret")
     image = served.result(client, request_id).json()["images"][0]["url"]
     assert client.get(image).status_code == 200
-    url = f"{served.origin}/requests/delete_io/{request_id}"
+    url = served.origin + path.format(request_id)
     assert client.request(method, url).status_code == 401
     done = client.request(method, url, headers=KEY)
-    assert done.json() == {"CDN_DELETE_RESULTS": [{"link": image, "exception": None}]}
+    assert done.json() == {results: [{"link": image, "exception": None}]}
     assert client.get(image).status_code == 404
     assert served.status(client, request_id)["status"] == "COMPLETED"
     assert served.result(client, request_id).status_code == 404
     with closing(sqlite3.connect(served.state / "state.db")) as database:
         (body,) = database.execute("SELECT body FROM requests WHERE id = ?", (request_id,)).fetchone()
     assert body is None
-    unknown = client.request(method, f"{served.origin}/requests/delete_io/{UNKNOWN}", headers=KEY)
-    assert unknown.status_code == 404
+    assert client.request(method, served.origin + path.format(UNKNOWN), headers=KEY).status_code == 404
+    assert client.get(url, headers=KEY).status_code == 405
 
 
 def test_payloads_of_a_request_in_progress_stay(served: Served, client: httpx.Client) -> None:
