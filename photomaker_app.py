@@ -35,14 +35,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from photomaker.deployment import Deployment, chosen_path
 from photomaker.events import Events
 from photomaker.payload import DeployPayload
+from photomaker.reports import Inspection, PhotoVerdict, Timings
 from photomaker.schema import (
     PhotomakerInput,
+    PhotomakerInspectInput,
     PhotomakerOutput,
     PhotomakerStudioEvent,
     PhotomakerStudioInput,
     PhotomakerStudioOutput,
-    PhotoVerdict,
-    Timings,
 )
 
 ROOT = Path(__file__).parent
@@ -50,7 +50,7 @@ DEPLOYMENT_FILE = chosen_path(default=ROOT / "fal.toml")
 DEPLOYMENT = Deployment.read(DEPLOYMENT_FILE)
 BILLABLE = "x-fal-billable-units"
 UNBILLED = {BILLABLE: "0"}
-REQUEST_ID = "x-fal-request-id"
+PROBE_SECONDS = 5.0  # for a device to compute a sum
 MEGAPIXEL = 1024 * 1024
 T = TypeVar("T")
 DEFAULT_GRACE_SECONDS = 5  # fal's own, between SIGTERM and SIGKILL
@@ -58,6 +58,22 @@ GOODBYE_SECONDS = 2.0  # of it, for the step under way, the answer and the end o
 PINNED = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
 # InsightFace asks for opencv-python, and that asks the machine for OpenGL; the build without windows takes its place.
 HEADLESS = [pin.replace("opencv-python==", "opencv-python-headless==") for pin in PINNED if "opencv-python==" in pin]
+
+
+def cancelling(path: str) -> Any:
+    """An endpoint that stops a running request between two steps."""
+
+    @fal.endpoint(path)
+    async def cancel(
+        self: Any, x_fal_request_id: str | None = Header(None, include_in_schema=False)
+    ) -> dict[str, bool]:
+        """Stop a running request between two steps."""
+        event = self.running.get(x_fal_request_id or "")
+        if event is not None:
+            event.set()
+        return {"cancelled": event is not None}
+
+    return cancel
 
 
 class PhotoMaker(fal.App):
@@ -102,7 +118,19 @@ class PhotoMaker(fal.App):
         response: Response,
         x_fal_request_id: str | None = Header(None, include_in_schema=False),
     ) -> PhotomakerOutput:
-        """Customizing Realistic Human Photos via Stacked ID Embedding: new pictures of the person in your photos."""
+        """Customizing Realistic Human Photos via Stacked ID Embedding: new pictures of the person in your photos.
+
+        Send a few photos of one person, zipped, and a prompt with the word `img` once, directly after the class word:
+        `instagram photo, portrait photo of a man img, colorful, perfect face`. Four sharp photos with a large face are
+        plenty; photos without the person are left out.
+
+        - **`/`** is `fal-ai/photomaker` as it is documented.
+        - **`/studio`** takes photos one by one, sizes, formats and a safety switch, and tells how good the likeness is.
+        - **`/studio/stream`** shows the pictures while they form.
+        - **`/inspect`** says what is wrong with photos and prompt, free of charge.
+
+        Image *i* is made from `seed + i` alone. A picture that the safety check withholds is black and keeps its place.
+        """
         output = await self.attended(partial(self.pictures, input), request, x_fal_request_id)
         response.headers[BILLABLE] = str(len(output.images))
         return output
@@ -137,18 +165,34 @@ class PhotoMaker(fal.App):
         headers = {BILLABLE: str(input.num_images * units(*size)), "cache-control": "no-store"}
         return StreamingResponse(events.sent(first, working, refusal), media_type="text/event-stream", headers=headers)
 
-    @fal.endpoint("/cancel")
-    async def cancel(self, x_fal_request_id: str | None = Header(None, include_in_schema=False)) -> dict[str, bool]:
-        """Stop a running request between two steps."""
-        event = self.running.get(x_fal_request_id or "")
-        if event is not None:
-            event.set()
-        return {"cancelled": event is not None}
+    @fal.endpoint("/inspect")
+    async def inspect(
+        self,
+        input: PhotomakerInspectInput,
+        request: Request,
+        response: Response,
+        x_fal_request_id: str | None = Header(None, include_in_schema=False),
+    ) -> Inspection:
+        """What would be used of photos and prompt, and every fault of them at once; costs no GPU time."""
+        response.headers[BILLABLE] = "0"
+        return await self.attended(partial(self.inspection, input), request, x_fal_request_id)
 
-    @fal.endpoint("/studio/cancel")
-    async def cancel_studio(self, id: str | None = Header(None, alias=REQUEST_ID, include_in_schema=False)) -> Any:
-        """Stop a running request between two steps."""
-        return await self.cancel(id)
+    @fal.endpoint("/healthy", health_check=fal.HealthCheck(timeout_seconds=10, failure_threshold=3))
+    async def healthy(self) -> dict[str, bool]:
+        """For the platform: 503 once the device computes nothing any more, so that the runner is replaced."""
+        try:
+            alive = await asyncio.wait_for(asyncio.to_thread(self.service.alive), PROBE_SECONDS)
+        except TimeoutError:
+            alive = False
+        if not alive:
+            raise HTTPException(503, "The device does not answer.", UNBILLED)
+        return {"healthy": True}
+
+    # The platform calls an endpoint's own, when a caller cancels or leaves.
+    cancel = cancelling("/cancel")
+    cancel_studio = cancelling("/studio/cancel")
+    cancel_stream = cancelling("/studio/stream/cancel")
+    cancel_inspection = cancelling("/inspect/cancel")
 
     def _add_extra_routes(self, app: FastAPI) -> None:
         """fal's own last step in building the app; here, what is answered to bad bodies and to failures of ours."""
@@ -157,11 +201,6 @@ class PhotoMaker(fal.App):
         app.exception_handler(400)(unreadable)
         # Innermost. A handler of Exception is outermost, and what it has answered still goes to the log, paths and all.
         app.user_middleware.append(Middleware(Failures))
-
-    @fal.endpoint("/studio/stream/cancel")
-    async def cancel_stream(self, id: str | None = Header(None, alias=REQUEST_ID, include_in_schema=False)) -> Any:
-        """Stop a running request between two steps."""
-        return await self.cancel(id)
 
     async def attended(self, work: Callable[[Event], T], request: Request, request_id: str | None) -> T:
         """Work in a thread, given up when the caller cancels it, hangs up, or the runner's time is over."""
@@ -198,6 +237,13 @@ class PhotoMaker(fal.App):
         """The answer of "/studio"."""
         with refusals(cancelled):
             return self.studio_answer(input, self.listener(cancelled))
+
+    def inspection(self, input: PhotomakerInspectInput, cancelled: Event) -> Inspection:
+        """The answer of "/inspect"."""
+        from photomaker.service import Request
+
+        with refusals(cancelled):
+            return self.service.inspect(Request(**input.model_dump()), self.listener(cancelled))
 
     def studio_events(self, input: PhotomakerStudioInput, events: Events, cancelled: Event) -> None:
         """What "/studio/stream" sends."""

@@ -20,11 +20,12 @@ def served(deployment: Path, home: Path) -> Iterator[TestClient]:
             patch.delenv(account, raising=False)
         patch.setenv("FAL_HOME_DIR", str(home))
         patch.syspath_prepend(str(ROOT))
-        from fal.ref import set_current_app
+        from fal import ref
 
         from photomaker_app import PhotoMaker
 
         app = PhotoMaker()
-        set_current_app(app)
+        patch.setattr(ref, "current_app", None)  # until the next file's
+        ref.set_current_app(app)
         with TestClient(app._build_app(), raise_server_exceptions=False) as client:
             yield client

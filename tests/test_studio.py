@@ -3,6 +3,7 @@
 import base64
 import io
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -263,3 +264,16 @@ def test_cancelling(client: TestClient) -> None:
         assert asking.is_alive()
     asking.join(timeout=60)
     assert (answers[0].status_code, answers[0].headers["x-fal-billable-units"]) == (499, "0")
+
+
+def test_health(client: TestClient, service: Any) -> None:
+    """Well while idle and while a request moves on; not when the device is stuck."""
+    assert client.post("/healthy").json() == {"healthy": True}
+    with service.device:  # held by a request
+        service.moved_on = time.monotonic()
+        assert client.post("/healthy").status_code == 200
+        service.moved_on -= 24 * 3600
+        assert client.post("/healthy").status_code == 503
+    with service.probing:  # an earlier probe that has not come back
+        assert client.post("/healthy").status_code == 503
+    assert client.post("/healthy").status_code == 200

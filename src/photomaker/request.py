@@ -1,16 +1,19 @@
 """What a caller asks for, whom the work tells about it, and what comes out."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from PIL import Image
 
-from photomaker.errors import Cancelled
+from photomaker.errors import Cancelled, TooFewPhotosError
 from photomaker.method.styles import DEFAULT_STYLE
+from photomaker.photos.sources import Source
 
+ARCHIVE_FIELD = "image_archive_url"
+SEVERAL_FIELD = "image_urls"
 STEPS = ("download", "faces", "encode", "denoise", "decode")  # what is timed, in the order in which it happens
 
 
@@ -115,3 +118,27 @@ class Listener:
             yield
         finally:
             self.report.seconds[step] += time.perf_counter() - started
+
+
+def addresses(request: Request) -> list[tuple[str, str]]:
+    """(field, URL) of each file of photos.
+
+    Raises:
+        TooFewPhotosError: There is none.
+    """
+    urls = [(f"{SEVERAL_FIELD}.{number}", url) for number, url in enumerate(request.image_urls)]
+    if request.image_archive_url is not None:
+        urls.append((ARCHIVE_FIELD, request.image_archive_url))
+    if not urls:
+        raise TooFewPhotosError(
+            SEVERAL_FIELD,
+            f"There are no photos. Send them in {SEVERAL_FIELD}, or an archive of them in {ARCHIVE_FIELD}.",
+            min_count=1,
+            provided_count=0,
+        )
+    return urls
+
+
+def named(request: Request, files: Sequence[tuple[str, bytes]]) -> list[Source]:
+    """Files as sources: photos of an archive alone are called by their own names, others by their field's as well."""
+    return [Source(field, data, field if request.image_urls else "") for field, data in files]

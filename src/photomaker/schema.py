@@ -13,6 +13,8 @@ from fal.toolkit.image import ImageSize
 from pydantic import BaseModel, ConfigDict, Field, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic_core import PydanticCustomError, ValidationError
 
+from photomaker.reports import PhotoVerdict, Timings
+
 BasePipeline = Literal["photomaker", "photomaker-style"]
 Style = Literal[
     "(No style)",
@@ -268,28 +270,8 @@ class PhotomakerStudioInput(PhotosAndPrompt):
     enable_safety_checker: bool = Field(default=True, description="If set to true, the safety checker will be enabled.")
 
 
-class Timings(BaseModel):
-    """Seconds."""
-
-    download: float = Field(description="Fetching the photos and the initial image.")
-    faces: float = Field(description="Reading the photos and finding the person; 0 for photos seen before.")
-    encode: float = Field(description="Encoding the person and the prompts.")
-    denoise: float = Field(description="All steps, for all images.")
-    decode: float = Field(description="From latents to checked pictures.")
-    upload: float = Field(
-        description="Encoding, comparing and storing the pictures; one is uploaded while the next is decoded, so this "
-        "is the sum over them and not added to the rest."
-    )
-
-
-class PhotoVerdict(BaseModel):
-    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
-
-    name: str | None = Field(
-        description="In its archive, or of its field; null for a file that could not be read, which `reason` names."
-    )
-    used: bool = Field(description="Whether the pictures were made from it.")
-    reason: str | None = Field(description="Why not.")
+class PhotomakerInspectInput(PhotosAndPrompt):
+    """What "/studio" would be sent; its other fields are ignored."""
 
 
 class PhotomakerStudioOutput(BaseModel):

@@ -6,6 +6,7 @@ values and returns values; only the pipelines hold the device, for one request a
 
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -16,21 +17,23 @@ from PIL import Image
 
 from photomaker import sizes
 from photomaker.deployment import Deployment
-from photomaker.errors import ContentPolicyError, FeatureNotSupportedError, PromptError, TooFewPhotosError
+from photomaker.errors import ContentPolicyError, FeatureNotSupportedError, PromptError
 from photomaker.identities import Identities, Identity, read_identity
+from photomaker.inspection import Faults, fetched, inspected
 from photomaker.method.conditioning import OnLatents, Prompts, start_merge_step
 from photomaker.method.pipeline import PhotoMakerPipeline
 from photomaker.method.prompts import check_text
 from photomaker.method.styles import NO_STYLE, styled
 from photomaker.photos.archive import MAX_PHOTO_BYTES
 from photomaker.photos.decoders import decoders
-from photomaker.photos.download import fetch
+from photomaker.photos.download import MAX_ARCHIVE_BYTES, fetch
 from photomaker.photos.face_models import face_models
 from photomaker.photos.images import read_image
-from photomaker.photos.sources import Source, downloaded
+from photomaker.photos.sources import MAX_OF_SEVERAL_BYTES, Source, downloaded
 from photomaker.pictures.likeness import likeness
 from photomaker.pictures.previews import LatentColours, Previews, fit
-from photomaker.request import Listener, Picture, Request
+from photomaker.reports import Inspection
+from photomaker.request import ARCHIVE_FIELD, SEVERAL_FIELD, Listener, Picture, Request, addresses, named
 from photomaker.weights.inference import accelerate, warm_up
 from photomaker.weights.kept import kept
 from photomaker.weights.prepared import cache_root, open_pipelines
@@ -42,9 +45,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Listener", "Picture", "Request", "Service", "draw_seed"]
 
-ARCHIVE_FIELD = "image_archive_url"
-SEVERAL_FIELD = "image_urls"
 INITIAL_IMAGE_FIELD = "initial_image_url"
+STALLED_SECONDS = 300.0  # without a step, after which whoever holds the device is stuck; a CPU's steps take a minute
 DRAWN_SEEDS = 2**32  # exact in every client's numbers
 
 
@@ -57,6 +59,8 @@ class Service:
         self.allow = deployment.allowed_hosts()
         self.identities = Identities()
         self.device = threading.Lock()
+        self.probing = threading.Lock()
+        self.moved_on = time.monotonic()  # when the request that holds the device last did
         self.colours: dict[str, LatentColours] = {}
         wants_faces = any(pipe.id_encoder.wants_faces for pipe in pipelines.values())
         self.faces = face_finder(deployment) if wants_faces or deployment.faces == "crop" else None
@@ -92,6 +96,7 @@ class Service:
             initial_image = self.initial_image(request, listener)
 
         def on_step(done: int, steps: int) -> None:
+            self.moved_on = time.monotonic()
             listener.check()
             listener.on_step(done, steps)
 
@@ -120,6 +125,22 @@ class Service:
                 if latents.is_cuda:  # decoding would wait for it anyway, and have it counted as its own
                     torch.cuda.synchronize()
             yield from self.decoded(pipe.decode(latents), safety, self.comparison(identity), listener)
+
+    def inspect(self, request: Request, listener: Listener) -> Inspection:
+        """What would be used of a request's photos and prompt, and every fault of it; takes no time of the device."""
+        faults = Faults()
+        pipe = faults.attempt(lambda: self.pipeline(request.base_pipeline)) or next(iter(self.pipelines.values()))
+        read = faults.attempt(lambda: self.prompts(request, pipe, listener))
+        if request.photos is not None:
+            sources = self.sources(request, listener)
+        else:
+            urls = faults.attempt(lambda: addresses(request)) or []
+            most = MAX_ARCHIVE_BYTES if len(urls) == 1 else MAX_OF_SEVERAL_BYTES
+            files = fetched(urls, lambda url, field: self.download(url, field, most, listener), faults)
+            sources = named(request, files)
+        faces = self.faces if self.deployment.faces == "crop" or pipe.id_encoder.wants_faces else None
+        prompt = None if read is None else read[0][1]
+        return inspected(sources, prompt, listener.report.prompt, faces, faults, listener)
 
     def decoded(
         self,
@@ -194,23 +215,12 @@ class Service:
         if isinstance(request.photos, bytes):
             return [Source(ARCHIVE_FIELD, request.photos)]
         if request.photos is not None:
-            named = enumerate(request.photos.items())
-            return [Source(f"{SEVERAL_FIELD}.{number}", data, name) for number, (name, data) in named]
-        urls = [(f"{SEVERAL_FIELD}.{number}", url) for number, url in enumerate(request.image_urls)]
-        if request.image_archive_url is not None:
-            urls.append((ARCHIVE_FIELD, request.image_archive_url))
-        if not urls:
-            raise TooFewPhotosError(
-                SEVERAL_FIELD,
-                f"There are no photos. Send them in {SEVERAL_FIELD}, or an archive of them in {ARCHIVE_FIELD}.",
-                min_count=1,
-                provided_count=0,
-            )
+            several = enumerate(request.photos.items())
+            return [Source(f"{SEVERAL_FIELD}.{number}", data, name) for number, (name, data) in several]
+        urls = addresses(request)
         listener.log("downloading the photos")
         files = downloaded(urls, lambda url, field, most: self.download(url, field, most, listener))
-        if len(files) == 1 and not request.image_urls:
-            return [Source(ARCHIVE_FIELD, files[0])]
-        return [Source(field, data, field) for (field, _), data in zip(urls, files, strict=True)]
+        return named(request, [(field, data) for (field, _), data in zip(urls, files, strict=True)])
 
     def initial_image(self, request: Request, listener: Listener) -> Image.Image | None:
         data = request.initial_image
@@ -266,10 +276,28 @@ class Service:
         """The device, for this request alone; a request that waits for it can still be cancelled."""
         while not self.device.acquire(timeout=0.1):
             listener.check()
+        self.moved_on = time.monotonic()
         try:
             yield
         finally:
             self.device.release()
+
+    def alive(self) -> bool:
+        """Whether the device works: the request that holds it moves on, or else it can add.
+
+        On a wedged device this does not return; asked again meanwhile, it says no.
+        """
+        if self.device.locked():
+            return time.monotonic() - self.moved_on < STALLED_SECONDS
+        if not self.probing.acquire(blocking=False):
+            return False
+        try:
+            device = next(iter(self.pipelines.values())).text2img.unet.device
+            return torch.ones(8, device=device).sum().item() == 8
+        except RuntimeError:  # CUDA's errors are, and stay until the process ends
+            return False
+        finally:
+            self.probing.release()
 
 
 def latent_colours(deployment: Deployment, pipe: PhotoMakerPipeline) -> LatentColours:

@@ -66,6 +66,16 @@ def check_count(photos: int, field: str) -> None:
         )
 
 
+def check_size(size: int, field: str) -> None:
+    """Refuse more bytes than a request's photos may have."""
+    if size > MAX_ARCHIVE_BYTES:
+        raise FileTooLargeError(
+            field,
+            f"The photos are larger than {MAX_ARCHIVE_BYTES:,} bytes together. Send fewer or smaller ones.",
+            max_size=MAX_ARCHIVE_BYTES,
+        )
+
+
 def downloaded(urls: Sequence[tuple[str, str]], fetch: Callable[[str, str, int], bytes]) -> list[bytes]:
     """The files of (field, URL) pairs, several at a time, in the pairs' order.
 
@@ -85,12 +95,7 @@ def downloaded(urls: Sequence[tuple[str, str]], fetch: Callable[[str, str, int],
             files: list[bytes] = []
             for (field, _), download in zip(urls, running, strict=True):
                 files.append(download.result())
-                if sum(map(len, files)) > MAX_ARCHIVE_BYTES:
-                    raise FileTooLargeError(
-                        field,
-                        f"The photos are larger than {MAX_ARCHIVE_BYTES:,} bytes together. Send fewer or smaller ones.",
-                        max_size=MAX_ARCHIVE_BYTES,
-                    )
+                check_size(sum(map(len, files)), field)
         finally:
             for download in running:
                 download.cancel()

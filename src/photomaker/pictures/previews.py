@@ -10,6 +10,7 @@ noise (euler-a, ddpm) leave that line a little; their previews stay noisier.
 """
 
 import io
+import math
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
@@ -146,14 +147,12 @@ class Previews:
         first = len(self.levels) - 1 - steps  # image-to-image skips the first steps
         now = self.levels[first + done]
         unit = float(self.scheduler.init_noise_sigma) == 1.0  # latents of unit variance, x / sqrt(1 + sigma²)
-        scale = (1 + now**2) ** 0.5 if unit else 1.0
-        heading: Tensor = latents * scale / (1 + now**2) ** 0.5
+        x: Tensor = latents * math.sqrt(1 + now**2) if unit else latents
         if self.before is None:
-            return heading
+            return x / math.sqrt(1 + now**2)
         was = self.levels[first + done - 1]
-        scale_before = (1 + was**2) ** 0.5 if unit else 1.0
-        heading = (latents * scale * was - self.before * scale_before * now) / (was - now)
-        return heading
+        x_before = self.before * math.sqrt(1 + was**2) if unit else self.before
+        return (x * was - x_before * now) / (was - now)
 
     def encode(self, done: int, steps: int, small: Tensor, copied: Any) -> None:
         if copied is not None:
