@@ -46,7 +46,7 @@ def visit(browser: Browser, platform: Served, scheme: str, size: tuple[int, int]
 def ask(page: Page, person: str, prompt: str, seed: int) -> None:
     """Fill in the form for an example person, and press Run."""
     page.get_by_role("button", name=person).first.click()
-    expect(page.locator(".field-archive .tile img")).to_have_count(4)
+    expect(page.locator("#main-fields .field").filter(has=page.locator(".tile")).locator(".tile img")).to_have_count(4)
     page.locator("#field-prompt").fill(prompt)
     page.locator("#more > summary").click()
     for name, value in {**SETTINGS, "seed": str(seed)}.items():
@@ -76,9 +76,14 @@ def take(browser: Browser, platform: Served, folder: Path) -> None:
     save(page, folder / "playground-result.png")
 
     dark = visit(browser, platform, "dark", (1440, 900), 1.25)
-    ask(dark, "cleo", "portrait photo of a woman img, at night in the city", 5)
+    dark.get_by_label("Endpoint").select_option("/studio/stream")
+    ask(dark, "adam", "portrait photo of a man img, in the forest, wearing a hoodie", 4)
     expect(dark.locator("#state-text")).to_have_text(re.compile(r"Running, 1\d of 20"))
+    expect(dark.get_by_role("img", name="Preview")).to_have_count(4)
     save(dark, folder / "playground-running.png")
+    expect(dark.locator("#state-text")).to_contain_text("Done in")
+    dark.get_by_label("Endpoint").select_option("/")
+    ask(dark, "cleo", "portrait photo of a woman img, at night in the city", 5)
     expect(dark.locator("#state-text")).to_contain_text("Done in")
     dark.get_by_role("button", name="Compare with the photos").click()
     expect(dark.locator("#viewer-photos img")).to_have_count(4)

@@ -1,14 +1,14 @@
 // Photos and other files of a field: dropped, pasted, chosen, taken, or named by a URL. Several for an archive become
 // one zip, made in a worker, and a zip that is there already is looked into.
+import { PICTURES, contents, exampleBlob, firstPicture, inWorker, isArchive } from "./archives.mjs";
 import { el, icon, iconButton, say } from "./dom.mjs";
 import { upload } from "./fal.mjs";
 import { bytes, shown } from "./media.mjs";
 import { fileKind } from "./schema.mjs";
 import { exampleFiles } from "./values.mjs";
-import { entries, names } from "./zip.mjs";
+import { names } from "./zip.mjs";
 
 const ACCEPT = { image: "image/*", video: "video/*", audio: "audio/*", archive: "image/*,.zip,.tar,.tgz" };
-const PICTURES = /\.(png|jpe?g|webp|gif|avif|bmp)$/i;
 const NOUNS = { image: "picture", video: "video", audio: "sound", file: "file", archive: "photos or a zip" };
 
 export class FileField {
@@ -295,54 +295,13 @@ export class FileField {
   }
 }
 
-const isArchive = (file) => /\.(zip|tar|tgz|tar\.gz)$/i.test(file.name) || /zip|x-tar/.test(file.type);
-const nameOf = (url) => (url.startsWith("data:") ? "data" : decodeURIComponent(url.split(/[?#]/)[0].split("/").at(-1)) || "file");
 
-/** The files in a zip, each with its content where that can be read; none for other archives. */
-export async function contents(blob) {
+function nameOf(url) {
+  if (url.startsWith("data:")) return "data";
+  const last = url.split(/[?#]/)[0].split("/").at(-1) || "file";
   try {
-    return await Promise.all((await entries(blob)).map(async (entry) => ({ name: entry.name, size: entry.size, blob: await entry.content().then((one) => one.slice(0, one.size, typeOf(entry.name)), () => undefined) })));
+    return decodeURIComponent(last);
   } catch {
-    return [];
+    return last; // a percent sign of its own
   }
-}
-
-const TYPES = { png: "image/png", jpg: "image/jpeg", jpeg: "image/jpeg", webp: "image/webp", gif: "image/gif", avif: "image/avif", bmp: "image/bmp" };
-const typeOf = (name) => TYPES[name.split(".").at(-1).toLowerCase()] ?? "application/octet-stream";
-
-const exampleBlobs = new Map();
-
-function exampleBlob(file) {
-  const name = file.file_name;
-  if (!exampleBlobs.has(name)) exampleBlobs.set(name, fetch(`/playground/examples/${encodeURIComponent(name)}`).then((response) => response.blob()));
-  return exampleBlobs.get(name);
-}
-
-async function firstPicture(file) {
-  if (file.file_size > 2_000_000) return undefined;
-  const blob = await exampleBlob(file);
-  if (file.content_type.startsWith("image/")) return URL.createObjectURL(blob);
-  if (!/zip/.test(file.content_type)) return undefined;
-  const first = (await contents(blob)).find((item) => item.blob && PICTURES.test(item.name));
-  return first && URL.createObjectURL(first.blob);
-}
-
-// The page's one script URL that is made at run time; Trusted Types ask for it by name.
-const policy = globalThis.trustedTypes?.createPolicy("localfal", { createScriptURL: (url) => (url === "/playground/zip-worker.mjs" ? url : "") });
-
-function inWorker(files) {
-  return new Promise((resolve, reject) => {
-    const url = "/playground/zip-worker.mjs";
-    const worker = new Worker(policy ? policy.createScriptURL(url) : url, { type: "module" });
-    worker.addEventListener("message", ({ data }) => {
-      worker.terminate();
-      if (data.zip) resolve(data.zip);
-      else reject(new Error(data.error));
-    });
-    worker.addEventListener("error", () => {
-      worker.terminate();
-      reject(new Error("The photos could not be packed."));
-    });
-    worker.postMessage(files);
-  });
 }

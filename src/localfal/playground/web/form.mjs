@@ -50,8 +50,11 @@ export class Form {
   example() {
     const values = exampleValues(this.endpoint);
     this.fill(values);
-    for (const control of this.controls) {
-      if (control.widget instanceof FileField && (control.field.required || control.field.name in values)) control.widget.example();
+    const files = this.controls.filter((control) => control.widget instanceof FileField && (control.field.required || control.field.name in values));
+    const [first] = files; // of several optional ones, which may stand for each other, one is enough
+    for (const control of files) {
+      if (control.field.required || control === first) control.widget.example();
+      else control.set(undefined);
     }
   }
 

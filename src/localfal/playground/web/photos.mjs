@@ -1,5 +1,5 @@
 // The pictures that a request was given, to stand beside what was made of them.
-import { contents } from "./files.mjs";
+import { contents } from "./archives.mjs";
 import { shown } from "./media.mjs";
 import { FILE_KINDS, fields, fileKind } from "./schema.mjs";
 

@@ -133,10 +133,12 @@ export class Runs {
   }
 }
 
-// What of a streamed event is worth a line: everything but its pictures.
+// What of a streamed event is worth a line: what it says, else all of it but its pictures.
 function lineOf(event) {
   if (typeof event === "string") return event.slice(0, 400);
   if (!event || typeof event !== "object") return undefined;
+  const said = [event.message, event.log, event.text].find((one) => typeof one === "string");
+  if (said !== undefined || progress.ofEvent(event)) return said; // the bar tells of progress
   const text = JSON.stringify(event, (key, value) => (typeof value === "string" && /^data:/.test(value) ? undefined : value));
   return text.length <= 300 ? text : undefined;
 }

@@ -24,7 +24,7 @@ export class Control {
     const group = GROUPS.includes(field.kind);
     const label = el(group ? "span" : "label", { class: "label", id: `${this.id}-label`, for: group ? null : this.id }, field.title, field.required && el("span", { class: "required", title: "required" }, " *"), field.frozen && el("span", { class: "tag" }, "API only"));
     const name = typeof path.at(-1) === "string" && el("code", { class: "name", "aria-hidden": "true" }, field.name);
-    const hint = field.hint && el("p", { class: "hint", id: `${this.id}-hint` }, field.hint);
+    const hint = field.hint && el("p", { class: "hint", id: `${this.id}-hint` }, marked(field.hint));
     const role = group ? { role: "group", "aria-labelledby": `${this.id}-label`, "aria-describedby": this.describedBy() } : {};
     this.node = el("div", { class: `field field-${field.kind}`, hidden: field.kind === "constant", ...role }, el("div", { class: "label-row" }, label, name), this.widget.node, hint, this.error);
   }
@@ -85,6 +85,9 @@ export class Control {
     await this.widget.settled?.();
   }
 }
+
+// Names in backticks, as descriptions have them, are code.
+const marked = (text) => text.split(/`([^`]+)`/).map((part, index) => (index % 2 ? el("code", {}, part) : part));
 
 // What stands for "nothing": null where that differs from the default, else the field is left out.
 const nothing = ({ schema }) => (schema.nullable && schema.default !== undefined && schema.default !== null ? null : undefined);
