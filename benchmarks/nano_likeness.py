@@ -99,7 +99,7 @@ def composition(pipe: PhotoMakerPipeline, chosen: Sequence[Case], steps: int) ->
         for start, found in ((initial, kept), (None, unrelated)):
             (picture,) = pipe(
                 f"photo of a {case.identity.gender} img",
-                photos_of(case, PHOTOS),
+                photos_of(case, PHOTOS, side_of(pipe)),
                 num_inference_steps=steps,
                 initial_image=start,
                 initial_image_strength=0.5,

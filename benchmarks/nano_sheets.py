@@ -30,7 +30,7 @@ def picture(pipe: PhotoMakerPipeline, number: int, prompt: str, seed: int) -> Im
     """Identity `number`, from four photos, with the endpoint's defaults."""
     identity = draw_identity(number)
     words, negative = styled(DEFAULT_STYLE, prompt.format(identity.gender), "")
-    photos = [render(identity, draw_photo(number, photo)) for photo in range(PHOTOS)]
+    photos = [render(identity, draw_photo(number, photo), size=side_of(pipe)) for photo in range(PHOTOS)]
     (made,) = pipe(words, photos, negative_prompt=negative, generator=torch.Generator().manual_seed(seed))
     return made
 

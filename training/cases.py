@@ -90,7 +90,7 @@ def generate(
     for case in chosen:
         pictures += pipe(
             case.scene.prompt.format(case.identity.gender),
-            photos_of(case, photos),
+            photos_of(case, photos, side_of(pipe)),
             num_inference_steps=steps,
             start_merge_step=steps if text_only else None,
             generator=torch.Generator().manual_seed(case.seed),

@@ -21,16 +21,17 @@ from training.autoencoder import (
     reconstruction_loss,
     to_tensor,
 )
+from training.batches import tokenize
 from training.captions import caption
-from training.conditions import guess, noise, tokenize
-from training.device import DEVICE, half_precision
+from training.conditions import guess, noise
+from training.device import DEVICE, half_precision, per_step
 from training.loop import Group, Schedule, groups_of, train
 from training.models import BASE_DIR, Base
 from training.pictures import describe, load_pictures
 from training.team import TEAM
 
-SCHEDULE = Schedule(steps=8000, rate=1e-3, matrix_rate=1.5e-3, flat=0.3, save_every=100, average_over=200, seed=1)
-BATCH = 8
+SCHEDULE = Schedule(steps=8000, rate=3e-4, matrix_rate=3e-4, flat=0.3, save_every=100, average_over=200, seed=1)
+BATCH = per_step(cpu=8, gpu=32)
 JUDGED_FROM = 0.3
 """The share of the stage after which the discriminator has a say."""
 FEATURES_WEIGHT, VERDICT_WEIGHT = 0.1, 0.005
@@ -79,7 +80,7 @@ def crispness_loss(discriminator: PatchDiscriminator, made: Tensor, wanted: Tens
 def guessed(base: Base, latents: Tensor, chosen: Sequence[int], rng: random.Random) -> Tensor:
     """Latents as the UNet takes them to be, somewhere in the last third of the way to the picture."""
     captions = [caption(*describe(index), rng, trigger=False) for index in chosen]
-    prompts = tokenize(base, captions, [0] * len(captions))
+    prompts = tokenize(base, captions, [0] * len(captions)).on_device()
     noisy, timesteps, _ = noise(latents, LATEST_GUESS)
     with half_precision():
         predicted = base.predict(noisy, timesteps, *base.encode(prompts.ids, prompts.ids_2))

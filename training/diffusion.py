@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Sequence
 
@@ -12,8 +13,9 @@ from torch import Tensor, nn
 
 from training.attributes import IDENTITY_CLASSES, attribute_loss, labels
 from training.autoencoder import LATENTS_FILE
-from training.conditions import Mixture, Naming, diffusion_loss
-from training.device import DEVICE
+from training.batches import Ahead, Batch, Mixture, prepare
+from training.conditions import Naming, diffusion_loss
+from training.device import DEVICE, per_step
 from training.looks import LORA_STYLE
 from training.loop import Group, Schedule, groups_of, train
 from training.models import (
@@ -31,25 +33,34 @@ from training.pictures import TOTAL, describe, load_pictures
 from training.reading import load_reader
 from training.team import TEAM
 
-BATCH = 48
-BASE_SCHEDULE = Schedule(steps=30000, rate=1.2e-3, matrix_rate=1e-3, flat=0.6, save_every=100, average_over=500, seed=2)
-ADAPTER_SCHEDULE = Schedule(steps=2000, rate=8e-4, flat=0.4, warmup=20, average_over=200, seed=3)
-STYLE_SCHEDULE = Schedule(steps=700, rate=2e-3, flat=0.4, warmup=10, average_over=50, seed=4)
+BATCH = per_step(cpu=48, gpu=192)
+BASE_SCHEDULE = Schedule(
+    steps=1_440_000 // BATCH, rate=1.2e-3, matrix_rate=1e-3, flat=0.6, save_every=100, average_over=500, seed=2
+)
+ADAPTER_SCHEDULE = Schedule(steps=96_000 // BATCH, rate=8e-4, flat=0.4, warmup=20, average_over=200, seed=3)
+STYLE_SCHEDULE = Schedule(steps=24_000 // BATCH, rate=2e-3, flat=0.4, warmup=10, average_over=50, seed=4)
 ADAPTER_RANK, STYLE_RANK = 16, 8
 ATTENTION = ["to_k", "to_q", "to_v", "to_out.0"]
 
 
-def trainable_pictures(*, lora_style: bool = False) -> list[int]:
-    """The pictures of the base and adapter stages, or those of the style LoRA."""
-    return [index for index in range(TOTAL) if (describe(index)[2] == LORA_STYLE) == lora_style]
+class Pictures:
+    """The latents of the training set, and the batches of a stage: every picture once an epoch, in a new order each."""
 
+    def __init__(self, base: Base, schedule: Schedule, mixture: Mixture, *, lora_style: bool = False) -> None:
+        self.base, self.mixture, self.seed = base, mixture, schedule.seed
+        self.latents, self.pictures = torch.load(LATENTS_FILE, weights_only=True), load_pictures()
+        self.indices = [index for index in range(TOTAL) if (describe(index)[2] == LORA_STYLE) == lora_style]
+        self.order = functools.lru_cache(maxsize=2)(self._order)
+        self.batch = Ahead(self._batch, schedule.steps)
 
-def shuffled(indices: list[int], step: int, seed: int) -> list[int]:
-    """This process's part of one step's batch: every picture once an epoch, in a new order each time."""
-    per_epoch = len(indices) // BATCH
-    epoch, place = divmod(step, per_epoch)
-    order = random.Random(f"{seed} {epoch}").sample(indices, len(indices))
-    return list(TEAM.part_of(order[place * BATCH : (place + 1) * BATCH]))
+    def _order(self, epoch: int) -> list[int]:
+        return random.Random(f"{self.seed} {epoch}").sample(self.indices, len(self.indices))
+
+    def _batch(self, step: int) -> Batch:
+        """This process's part of one step's batch."""
+        epoch, place = divmod(step, len(self.indices) // BATCH)
+        chosen = list(TEAM.part_of(self.order(epoch)[place * BATCH : (place + 1) * BATCH]))
+        return prepare(self.base, self.latents, chosen, self.pictures, self.mixture, rng_of(step))
 
 
 def rng_of(step: int) -> random.Random:
@@ -78,17 +89,13 @@ def train_base() -> None:
     base = Base.load(WARM_DIR) if WARM_DIR.exists() else Base.new()
     encoder, head, reader = new_id_encoder().to(DEVICE), new_head(), load_reader()
     encoder.load_state_dict(torch.load(VISION_FILE, weights_only=True))
-    latents, pictures = torch.load(LATENTS_FILE, weights_only=True), load_pictures()
-    indices = trainable_pictures()
+    pictures = Pictures(base, BASE_SCHEDULE, Mixture(with_photos=0.72))
     fuse_module = list(encoder.fuse_module.parameters())
     fusing = {id(parameter) for parameter in fuse_module}
     vision = [parameter for parameter in encoder.parameters() if id(parameter) not in fusing]
 
     def loss_at(step: int) -> Tensor:
-        chosen = shuffled(indices, step, BASE_SCHEDULE.seed)
-        mixture = Mixture(with_photos=0.72)
-        naming = naming_by(head)
-        return diffusion_loss(base, encoder, latents, chosen, pictures, mixture, rng_of(step), naming, reader)
+        return diffusion_loss(base, encoder, pictures.batch(step), rng_of(step), naming_by(head), reader)
 
     def save() -> None:
         base.save(BASE_DIR)
@@ -108,14 +115,10 @@ def train_adapter() -> None:
     encoder.load_state_dict(torch.load(BASE_ID_FILE, weights_only=True))
     base.unet.add_adapter(LoraConfig(r=ADAPTER_RANK, lora_alpha=ADAPTER_RANK, target_modules=ATTENTION))
     lora = [parameter for parameter in base.unet.parameters() if parameter.requires_grad]
-    latents, pictures = torch.load(LATENTS_FILE, weights_only=True), load_pictures()
-    indices = trainable_pictures()
+    pictures = Pictures(base, ADAPTER_SCHEDULE, Mixture(with_photos=0.8))
 
     def loss_at(step: int) -> Tensor:
-        chosen = shuffled(indices, step, ADAPTER_SCHEDULE.seed)
-        mixture = Mixture(with_photos=0.8)
-        naming = naming_by(head)
-        return diffusion_loss(base, encoder, latents, chosen, pictures, mixture, rng_of(step), naming, reader)
+        return diffusion_loss(base, encoder, pictures.batch(step), rng_of(step), naming_by(head), reader)
 
     def save() -> None:
         weights = {name: value.clone() for name, value in get_peft_model_state_dict(base.unet).items()}
@@ -135,12 +138,10 @@ def train_style() -> None:
     encoder.requires_grad_(False)
     base.unet.add_adapter(LoraConfig(r=STYLE_RANK, lora_alpha=STYLE_RANK, target_modules=ATTENTION))
     lora = [parameter for parameter in base.unet.parameters() if parameter.requires_grad]
-    latents, pictures = torch.load(LATENTS_FILE, weights_only=True), load_pictures()
-    indices = trainable_pictures(lora_style=True)
+    pictures = Pictures(base, STYLE_SCHEDULE, Mixture(with_photos=0.6), lora_style=True)
 
     def loss_at(step: int) -> Tensor:
-        chosen = shuffled(indices, step, STYLE_SCHEDULE.seed)
-        return diffusion_loss(base, encoder, latents, chosen, pictures, Mixture(with_photos=0.6), rng_of(step))
+        return diffusion_loss(base, encoder, pictures.batch(step), rng_of(step))
 
     def save() -> None:
         torch.save({name: value.clone() for name, value in get_peft_model_state_dict(base.unet).items()}, STYLE_FILE)

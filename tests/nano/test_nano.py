@@ -27,7 +27,7 @@ def picture(nano, who: Case, **options) -> Image.Image:
     """One picture of a person; the seed is always the same."""
     prompt = options.pop("prompt", PROMPT.format(who.identity.gender))
     options = {"num_inference_steps": STEPS, "generator": torch.Generator().manual_seed(who.seed)} | options
-    (made,) = nano(prompt, photos_of(who, 4), **options)
+    (made,) = nano(prompt, photos_of(who, 4, side_of(nano)), **options)
     return made
 
 

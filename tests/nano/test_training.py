@@ -9,6 +9,7 @@ from torch import nn
 
 from photomaker.method.prompts import TRIGGER
 from training import loop
+from training.batches import Ahead
 from training.captions import CLASS_WORDS, caption
 from training.cases import cases, renders
 from training.loop import Schedule, groups_of, train
@@ -40,6 +41,19 @@ def test_a_killed_stage_goes_on_where_it_last_saved(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run(stop_before=5)
     assert run() == straight
+
+
+@pytest.mark.parametrize("depth", [0, 3])
+def test_batches_come_in_order_from_the_step_that_a_stage_resumes_at(depth):
+    prepared = []
+
+    def prepare_step(step: int) -> str:
+        prepared.append(step)
+        return f"batch {step}"
+
+    ahead = Ahead(prepare_step, steps=9, depth=depth)
+    assert [ahead(step) for step in range(4, 9)] == [f"batch {step}" for step in range(4, 9)]
+    assert prepared == list(range(4, 9))
 
 
 def test_captions_keep_the_trigger_word_behind_the_class_word_and_leave_things_unsaid():
