@@ -5,11 +5,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from localfal.hosts import FAL_HOSTS
+
 # Any key opens the local platform; a real one has no business here, so clients are given this one.
 CLIENT_KEY = "localfal:client"
 RUNNER_KEY = "localfal:runner"
 # Tells a runner which of its file descriptors closes when its gateway ends.
 LIFELINE = "LOCALFAL_LIFELINE"
+# Tells a runner at which port the gateway speaks TLS.
+GATEWAY_PORT = "LOCALFAL_GATEWAY_PORT"
 # Tells a runner where it listens.
 SOCKET = "LOCALFAL_SOCKET"
 NODE_HOOK = Path(__file__).with_name("fal-hosts.mjs")
@@ -48,9 +52,11 @@ def client_environment(addresses: Addresses, current: Mapping[str, str] = os.env
         "CURL_CA_BUNDLE": bundle,
         "REQUESTS_CA_BUNDLE": bundle,
         "NODE_EXTRA_CA_CERTS": bundle,
-        # Node's fetch reads no proxy variable; the hook does for fal's hosts what the proxy does for the others.
+        # Node reads the proxy variables from 22.21 on, with this; the hook leads fal's hosts in any version.
+        "NODE_USE_ENV_PROXY": "1",
         "NODE_OPTIONS": options if hook in options else f"{options} {hook}".strip(),
-        "LOCALFAL_GATEWAY": addresses.origin,
+        "LOCALFAL_GATEWAY": f"127.0.0.1:{addresses.https}",
+        "LOCALFAL_HOSTS": ",".join(FAL_HOSTS),
         "LOCALFAL_FILES": addresses.origin,
     }
 
@@ -63,8 +69,10 @@ def runner_environment(addresses: Addresses, current: Mapping[str, str] = os.env
         "FAL_KEY": RUNNER_KEY,
         "FAL_REST_HOST": f"127.0.0.1:{addresses.https}",
         "SSL_CERT_FILE": str(addresses.bundle),
+        "REQUESTS_CA_BUNDLE": str(addresses.bundle),
         "NO_PROXY": direct,
         "no_proxy": direct,
+        GATEWAY_PORT: str(addresses.https),
         "LOCALFAL_FILES": addresses.origin,
     }
 

@@ -1,33 +1,45 @@
-// Loaded by NODE_OPTIONS="--import …": leads Node's fetch and WebSocket from fal's hosts to the local platform, nothing
-// else.
-const gateway = process.env.LOCALFAL_GATEWAY;
-const prefixes = {
-  "fal.run": "",
-  "queue.fal.run": "/queue",
-  "rest.fal.ai": "",
-  "v3.fal.media": "",
-};
+// Loaded by NODE_OPTIONS="--import …": TLS connections to fal's hosts go to the local platform, whoever opens them:
+// fetch, WebSocket, node:https, undici, and all that is built on these. Everything else goes where it always went.
+import { syncBuiltinESMExports } from "node:module";
+import tls from "node:tls";
+
+const gateway = process.env.LOCALFAL_GATEWAY; // host:port of its TLS side
+const hosts = new Set((process.env.LOCALFAL_HOSTS ?? "").split(","));
+const fals = /(^|\.)(fal\.(run|ai|media)|falrun\.com)$/;
 
 if (gateway) {
-  const fetch = globalThis.fetch;
-  globalThis.fetch = function (input, init) {
-    const url = new URL(input instanceof Request ? input.url : String(input));
-    const prefix = url.protocol === "https:" ? prefixes[url.host] : undefined;
-    if (prefix === undefined) {
-      return fetch.call(this, input, init);
-    }
-    const local = gateway + prefix + url.pathname + url.search;
-    return fetch.call(this, input instanceof Request ? new Request(local, input) : local, init);
-  };
+  const [localHost, localPort] = gateway.split(":");
+  const connect = tls.connect;
 
-  const WebSocket = globalThis.WebSocket; // from Node 22 on
-  if (WebSocket) {
-    globalThis.WebSocket = class extends WebSocket {
-      constructor(url, protocols) {
-        const { protocol, host, pathname, search } = new URL(url);
-        const led = protocol === "wss:" && prefixes[host] !== undefined;
-        super(led ? gateway.replace("http", "ws") + prefixes[host] + pathname + search : url, protocols);
+  tls.connect = function (...given) {
+    const { options, callback } = understood(given);
+    // With a socket, somebody has already connected: a proxy's tunnel.
+    if (!options?.host || options.socket || options.path) {
+      return connect.apply(this, given);
+    }
+    const host = String(options.host).toLowerCase();
+    if (!hosts.has(host)) {
+      if (fals.test(host)) {
+        throw new Error(`${host} is a host of fal's that localfal does not answer for; nothing was sent`);
       }
-    };
+      return connect.apply(this, given);
+    }
+    const local = { ...options, host: localHost, port: localPort, servername: options.servername || host };
+    delete local.lookup;
+    return connect.call(this, local, callback);
+  };
+  syncBuiltinESMExports();
+}
+
+// tls.connect(options[, callback]) or tls.connect(port[, host][, options][, callback])
+function understood(given) {
+  const callback = given.find((argument) => typeof argument === "function");
+  let options = given.find((argument) => argument !== null && typeof argument === "object");
+  if (typeof given[0] === "number") {
+    options = { ...options, port: given[0] };
+    if (typeof given[1] === "string") {
+      options.host = given[1];
+    }
   }
+  return { options, callback };
 }

@@ -16,9 +16,10 @@ from typing import Any
 import uvicorn
 
 from localfal.app_options import report
-from localfal.environment import LIFELINE, SOCKET
+from localfal.environment import GATEWAY_PORT, LIFELINE, SOCKET
 from localfal.labelled_output import label_output, tell_gateway
 from localfal.runner_app import RunnerApp, described
+from localfal.runner_network import lead_hosts
 
 # Above what the gateway's own server takes (h11's 64 kB), and what its headers add: a runner refuses no head.
 MAX_HEAD_BYTES = 256 * 1024
@@ -56,6 +57,7 @@ class _PrivateConfig(uvicorn.Config):
                 "access_log": False,
                 "h11_max_incomplete_event_size": MAX_HEAD_BYTES,
                 "http": "h11",
+                "loop": "asyncio",  # another would connect past our leading of fal's hosts
                 # The gateway says who calls; a Unix socket knows nobody.
                 "forwarded_allow_ips": "*",
                 "uds": path,
@@ -68,6 +70,7 @@ def main() -> None:
     (reference,) = sys.argv[1:]
     _end_with_gateway(int(os.environ.pop(LIFELINE)))
     _PrivateConfig.socket = os.environ.pop(SOCKET)
+    lead_hosts(int(os.environ.pop(GATEWAY_PORT)))
     label_output()
     uvicorn.Config = _PrivateConfig  # type: ignore[assignment,misc]
 

@@ -27,14 +27,13 @@ from localfal.errors import (
     StorageFullError,
 )
 from localfal.hosted import HostedApp
-from localfal.hosts import SERVICES
+from localfal.hosts import LOOPBACK_HOSTS, SERVICES, host_name
 from localfal.payloads import PAYLOADS, Payloads
 from localfal.playground.site import API_PREFIXES, Site
 from localfal.storage_api import StorageApi
 
 log = logging.getLogger(__name__)
 
-LOOPBACK_HOSTS = ("127.0.0.1", "localhost")
 # Without one of fal's hosts, the path says which service is meant.
 LOCAL_PREFIXES = (
     ("/storage/", "rest"),
@@ -213,7 +212,7 @@ def find_target(connection: HTTPConnection) -> Target:
     """Which service a request is for: by `x-fal-target-url`, by fal's host, or by the path on a loopback host."""
     scope = connection.scope
     host = connection.headers.get("host", "").lower()
-    name = host.rpartition(":")[0] if ":" in host else host
+    name = host_name(host)
     path, raw = scope["path"], scope["raw_path"].decode("latin-1")
     # Any other name would be a page elsewhere whose host was made to resolve to this machine.
     if name not in SERVICES and name not in LOOPBACK_HOSTS:

@@ -16,4 +16,15 @@ SERVICES = {
     "fal.ai": "api",
 }
 FAL_HOSTS = tuple(SERVICES)
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost")
 MEDIA = "https://v3.fal.media"
+
+
+def host_name(authority: str) -> str:
+    """The host of a Host header, in lower case."""
+    return authority.lower().rpartition(":")[0] if ":" in authority else authority.lower()
+
+
+def is_loopback(authority: str) -> bool:
+    """Whether a Host header is this machine's plain address."""
+    return host_name(authority) in LOOPBACK_HOSTS

@@ -117,7 +117,7 @@ class Platform:
         self._background(_sweep(queues, storage, settings.keep))
         gateway = Gateway(
             apps,
-            StorageApi(storage, self.addresses.origin),
+            StorageApi(storage),
             Payloads(apps, storage),
             key_set(key),
             Site(apps, database, settings.examples),

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from localfal.errors import BadRequestError, MethodNotAllowedError, NotFoundError, UnauthorizedError
+from localfal.hosts import MEDIA, is_loopback
 from localfal.storage import PASSIVE_TYPES, Storage, StoredFile
 
 LIFECYCLE_HEADERS = ("x-fal-object-lifecycle", "x-fal-object-lifecycle-preference")
@@ -22,9 +23,9 @@ MULTIPART = re.compile(
 
 
 class StorageApi:
-    """Answers for the storage; `origin` is where its files are for everybody, such as `http://127.0.0.1:8480`."""
+    """Answers for the storage; `origin` is where its files are for everybody: `https://v3.fal.media`."""
 
-    def __init__(self, storage: Storage, origin: str) -> None:
+    def __init__(self, storage: Storage, origin: str = MEDIA) -> None:
         self._storage = storage
         self._origin = origin
 
@@ -39,7 +40,7 @@ class StorageApi:
                 {
                     "token": "local",
                     "token_type": "Bearer",
-                    "base_url": self._origin,
+                    "base_url": self._uploads(request),
                     "expires_at": expires.isoformat(),
                 }
             )
@@ -51,9 +52,10 @@ class StorageApi:
             raise BadRequestError("file_name and content_type are required")
         file = self._create(request, name, content_type)
         url = self._origin + file.path
-        upload = f"{url}?upload={file.upload_token}"
+        place = self._uploads(request) + file.path
+        upload = f"{place}?upload={file.upload_token}"
         if path.endswith("-multipart"):
-            upload = f"{url}/multipart/{file.upload_token}"
+            upload = f"{place}/multipart/{file.upload_token}"
         return JSONResponse({"upload_url": upload, "file_url": url})
 
     async def media(self, request: Request, path: str) -> Response:
@@ -95,12 +97,17 @@ class StorageApi:
             await self._storage.join_parts(file, _part_numbers(await _json(request)))
             return JSONResponse({"access_url": self._origin + file.path})
         if request.method == "POST":  # the form that asks for each part's own URL
-            return JSONResponse({"upload_url": self._origin + path})
+            return JSONResponse({"upload_url": self._uploads(request) + path})
         if request.method != "PUT":
             raise MethodNotAllowedError("POST, PUT")
         number = int(match["part"])
         etag = await self._storage.write_part(file, number, request.stream())
         return JSONResponse({"partNumber": number, "etag": etag}, headers={"etag": etag})
+
+    def _uploads(self, request: Request) -> str:
+        """Where the caller uploads to: whoever reached the plain address may not reach fal's hosts here."""
+        host = request.headers.get("host", "")
+        return f"{request.url.scheme}://{host}" if is_loopback(host) else self._origin
 
     def _create(self, request: Request, name: str, content_type: str) -> StoredFile:
         lifecycle = next((request.headers[key] for key in LIFECYCLE_HEADERS if key in request.headers), None)

@@ -10,7 +10,7 @@ from packages import install
 from serving import APP_ID, ECHO_APP, Served
 
 APPS = Path(__file__).parents[1] / "localfal" / "apps.py"
-OTHERS = ("Listening", "Talking")
+OTHERS = ("Listening", "Talking", "Reading")
 
 
 @pytest.fixture(scope="session")

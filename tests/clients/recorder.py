@@ -16,6 +16,7 @@ HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "date"}
 VARYING = [
     (re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"), "{request}"),
     (re.compile(r"/files/[0-9a-f]{32}"), "/files/{file}"),
+    (re.compile(r"/\d{13}\.plain"), "/{time}.plain"),
     (re.compile(r"(upload=|multipart/)[\w-]{32}"), r"\1{token}"),
 ]
 

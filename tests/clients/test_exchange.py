@@ -59,6 +59,6 @@ def test_python(served: Served, tmp_path: Path) -> None:
 def test_javascript(served: Served, node_folder: Path) -> None:
     (node_folder / "exchange.mjs").write_text(JAVASCRIPT)
     with recorder(served) as (address, exchanges):
-        gateway = {"LOCALFAL_GATEWAY": f"https://{address}"}
+        gateway = {"LOCALFAL_GATEWAY": address, "NODE_USE_ENV_PROXY": "0"}
         run({**served.environment(), **gateway}, "node", "exchange.mjs", cwd=node_folder)
     assert without_waiting(exchanges) == EXPECTED["javascript"], json.dumps(without_waiting(exchanges))

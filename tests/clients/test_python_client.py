@@ -44,11 +44,18 @@ def test_run(client: fal_client.SyncClient) -> None:
 
 def test_the_apps_own_uploads_are_in_the_storage(client: fal_client.SyncClient, served: Served) -> None:
     image = client.run(APP_ID, {"prompt": "picture"})["images"][0]
-    assert image["url"].startswith(served.origin + "/files/")
+    assert image["url"].startswith("https://v3.fal.media/files/")
     response = httpx.get(image["url"])
     assert response.headers["content-type"] == "image/png"
     assert len(response.content) == image["file_size"]
-    assert httpx.get(image["url"].replace(served.origin, "https://v3.fal.media")).content == response.content
+    # For a page, which cannot be led: the same path at the plain address.
+    assert httpx.get(image["url"].replace("https://v3.fal.media", served.origin)).content == response.content
+
+
+def test_an_app_reads_uploads_with_fals_own_guards(client: fal_client.SyncClient) -> None:
+    url = client.upload_image(Image.new("RGB", (1, 1), (7, 8, 9)), format="png")
+    assert url.startswith("https://v3.fal.media/files/")
+    assert client.run("owner/reading", {"url": url}) == {"read": ["89504e47"] * 3, "color": ["7", "8", "9"]}
 
 
 def test_submit_status_result(client: fal_client.SyncClient) -> None:

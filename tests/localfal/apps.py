@@ -265,3 +265,28 @@ class Talking(fal.App):
     @fal.endpoint("/")
     def work(self) -> dict[str, str]:
         return {}
+
+
+class Link(BaseModel):
+    url: str
+
+
+class Reading(fal.App):
+    """Reads what its callers have uploaded, with fal's own toolkit and with a library of its choice."""
+
+    machine_type = "S"
+    app_name = "reading"
+
+    @fal.endpoint("/")
+    def read(self, order: Link) -> dict[str, list[str]]:
+        import tempfile
+        import urllib.request
+
+        from fal.toolkit import File, Image, download_file
+
+        with tempfile.TemporaryDirectory() as folder, urllib.request.urlopen(order.url) as response:
+            downloaded = download_file(order.url, folder).read_bytes()
+            saved = File(url=order.url).save(f"{folder}/saved").read_bytes()
+            read = [downloaded, saved, response.read()]
+        color = Image(url=order.url, content_type="image/png").to_pil().getpixel((0, 0))
+        return {"read": [content[:4].hex() for content in read], "color": [str(value) for value in color]}

@@ -107,6 +107,11 @@ class Served:
         """The environment that `localfal exec` gives to a command."""
         return {**os.environ, **client_environment(self.addresses)}
 
+    def here(self, url: str) -> str:
+        """Where whoever is not led to fal's hosts finds a file of theirs."""
+        assert url.startswith("https://v3.fal.media/files/")
+        return url.replace("https://v3.fal.media", self.origin)
+
     def runner_pids(self) -> list[int]:
         """The processes of its runners."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")

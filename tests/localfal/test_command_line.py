@@ -125,6 +125,7 @@ def test_environments_keep_what_was_there(tmp_path: Path) -> None:
     assert client["NODE_OPTIONS"].startswith("--enable-source-maps --import file:///")
     assert client["NO_PROXY"] == client["no_proxy"] == "example.com,127.0.0.1,localhost"
     assert client_environment(addresses, {**current, **client})["NODE_OPTIONS"] == client["NODE_OPTIONS"]
+    assert client["NODE_USE_ENV_PROXY"] == "1"
     assert client["FAL_KEY"] != "a:b"
     runner = runner_environment(addresses, current)
     assert runner["PATH"] == "/bin"

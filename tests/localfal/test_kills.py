@@ -103,14 +103,14 @@ def test_a_request_that_kills_every_runner_ends(own: Served, client: httpx.Clien
 def test_results_and_uploads_survive(own: Served, client: httpx.Client) -> None:
     request_id = own.submit(client, prompt="kept", lines=3)
     result = own.result(client, request_id).json()
-    picture = client.get(result["images"][0]["url"]).content
+    picture = client.get(own.here(result["images"][0]["url"])).content
     logs = own.status(client, request_id, logs=True)["logs"]
     assert len(logs) == 3
     own.kill()
     own.start()
     assert own.result(client, request_id).json() == result
     assert own.status(client, request_id, logs=True)["logs"] == logs
-    assert client.get(result["images"][0]["url"]).content == picture
+    assert client.get(own.here(result["images"][0]["url"])).content == picture
 
 
 def test_runners_killed_while_they_start_are_started_again(own: Served, client: httpx.Client) -> None:

@@ -64,7 +64,8 @@ def test_keep(tmp_path: Path, client: httpx.Client) -> None:
     platform = Served(tmp_path / "state", "--keep", "3s")
     try:
         headers = {"authorization": "Bearer local"}
-        url = client.post(f"{platform.origin}/files/upload", content=b"x", headers=headers).json()["access_url"]
+        uploaded = client.post(f"{platform.origin}/files/upload", content=b"x", headers=headers).json()
+        url = platform.here(uploaded["access_url"])
         assert client.get(url).status_code == 200
         request_id = platform.submit(client)
         status = f"{platform.queue}/requests/{request_id}/status"
@@ -122,7 +123,8 @@ def test_names_are_made_safe(storage: Storage) -> None:
 def test_downloads(served: Served, client: httpx.Client) -> None:
     def upload(content: bytes, content_type: str) -> str:
         headers = {"authorization": "Bearer local", "content-type": content_type, "x-fal-file-name": "f"}
-        return client.post(f"{served.origin}/files/upload", content=content, headers=headers).json()["access_url"]
+        uploaded = client.post(f"{served.origin}/files/upload", content=content, headers=headers).json()
+        return served.here(uploaded["access_url"])
 
     url = upload(b"0123456789", "application/zip")
     assert client.get(url).content == b"0123456789"
@@ -154,12 +156,13 @@ def test_only_the_uploader_may_write(served: Served, client: httpx.Client) -> No
         json={"file_name": "a.txt", "content_type": "text/plain"},
         headers=KEY,
     ).json()
-    assert client.get(started["file_url"]).status_code == 404
-    assert client.put(started["file_url"], content=b"x").status_code == 404
-    assert client.put(started["file_url"] + "?upload=guess", content=b"x").status_code == 404
+    url = served.here(started["file_url"])
+    assert client.get(url).status_code == 404
+    assert client.put(url, content=b"x").status_code == 404
+    assert client.put(url + "?upload=guess", content=b"x").status_code == 404
     assert client.put(started["upload_url"], content=b"mine").status_code == 200
-    assert client.get(started["file_url"]).text == "mine"
-    assert client.delete(started["file_url"]).status_code == 405
+    assert client.get(url).text == "mine"
+    assert client.delete(url).status_code == 405
 
 
 def test_malformed_uploads(served: Served, client: httpx.Client) -> None:
@@ -182,4 +185,4 @@ def test_each_part_with_its_own_url(served: Served, client: httpx.Client) -> Non
         parts.append({"part_number": number, "etag": client.put(url, content=data).headers["etag"]})
     done = client.post(started["upload_url"] + "/complete", json={"parts": parts}, headers=KEY)
     assert done.status_code == 200
-    assert client.get(started["file_url"]).content == b"first second"
+    assert client.get(served.here(started["file_url"])).content == b"first second"
