@@ -5,12 +5,14 @@ import zipfile
 from pathlib import Path
 
 import httpx
+import pytest
 from hosting import Hosted
 from PIL import Image
 from playwright.sync_api import expect
 from visiting import Axe, Open, answer, drop, settings, state
 
 
+@pytest.mark.slow
 def test_from_dropped_photos_to_a_downloaded_picture(
     open_page: Open, hosted: Hosted, axe: Axe, photos: list[Path], gate: Path, scheme: str, size: tuple[int, int]
 ) -> None:
@@ -51,6 +53,7 @@ def test_from_dropped_photos_to_a_downloaded_picture(
         }
 
 
+@pytest.mark.slow
 def test_errors_stand_at_their_fields(
     open_page: Open, hosted: Hosted, axe: Axe, scheme: str, size: tuple[int, int]
 ) -> None:
