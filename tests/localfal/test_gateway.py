@@ -283,12 +283,13 @@ def test_payloads_are_deleted_with_their_files(
 ) -> None:
     request_id = served.submit(client, prompt="secret")
     image = served.result(client, request_id).json()["images"][0]["url"]
-    assert client.get(image).status_code == 200
+    file = served.origin + httpx.URL(image).path
+    assert client.get(file).status_code == 200
     url = served.origin + path.format(request_id)
     assert client.request(method, url).status_code == 401
     done = client.request(method, url, headers=KEY)
     assert done.json() == {results: [{"link": image, "exception": None}]}
-    assert client.get(image).status_code == 404
+    assert client.get(file).status_code == 404
     assert served.status(client, request_id)["status"] == "COMPLETED"
     assert served.result(client, request_id).status_code == 404
     with closing(sqlite3.connect(served.state / "state.db")) as database:
