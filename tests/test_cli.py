@@ -77,6 +77,32 @@ def test_an_initial_image_and_a_style(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*.png"))) == 1
 
 
+def test_size_format_previews_and_photos_beside_an_archive(tmp_path: Path) -> None:
+    (tmp_path / "more.zip").write_bytes(photos(2))
+    out = tmp_path / "out"
+    options = ["--size", "64x96", "--format", "webp", "--watch", "--seed", "5", "-o", str(out)]
+    code, output = run(*GENERATE, str(tmp_path / "more.zip"), str(PHOTOS[2]), *PROMPT, *options)
+    assert code == 0, output
+    names = ["5-0-step-005.jpg", "5-0-step-010.jpg", "5-0-step-015.jpg", "5-0.webp"]
+    assert sorted(path.name for path in out.iterdir()) == names
+    with Image.open(out / "5-0.webp") as picture:
+        assert (picture.format, picture.size) == ("WEBP", (64, 96))
+
+
+def test_inspect(tmp_path: Path) -> None:
+    (tmp_path / "torn.png").write_bytes(PHOTOS[1].read_bytes()[:700])
+    deployment = ["--deployment", str(HERE / "deployment.toml")]
+    code, output = run("inspect", *deployment, str(PHOTOS[0]), str(PHOTOS[1]), *PROMPT)
+    assert code == 0, output
+    assert PHOTOS[0].name in output
+    assert 'The class word is "man"' in output
+    code, output = run("inspect", *deployment, str(PHOTOS[0]), str(tmp_path / "torn.png"), "--prompt", "a man")
+    assert code == 1
+    assert "no trigger word" in output
+    assert "torn.png" in output
+    assert PHOTOS[0].name in output
+
+
 @pytest.mark.parametrize(
     ("arguments", "hint"),
     [
@@ -84,6 +110,9 @@ def test_an_initial_image_and_a_style(tmp_path: Path) -> None:
         ([str(HERE / "endpoint.md"), *PROMPT], "image_archive_url"),
         ([str(HERE / "missing.zip"), *PROMPT], "missing.zip"),
         ([str(PHOTOS[0]), *PROMPT, "--style", "Baroque"], "Neonpunk"),
+        ([str(PHOTOS[0]), *PROMPT, "--size", "huge"], "square_hd"),
+        ([str(PHOTOS[0]), *PROMPT, "--size", "72x64"], "64 x 64"),
+        ([str(PHOTOS[0]), *PROMPT, "--format", "gif"], "webp"),
         ([str(PHOTOS[0]), *PROMPT, "--num-images", "5"], "less than or equal to 4"),
         ([str(PHOTOS[0]), *PROMPT, "--base-pipeline", "sdxl"], "photomaker-style"),
         ([str(PHOTOS[0]), *PROMPT, "--deployment", str(HERE / "endpoint.md")], "not a TOML file"),

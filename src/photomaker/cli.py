@@ -1,11 +1,10 @@
 """``photomaker``: pictures from the command line, the demonstration, and checkpoints fetched ahead of time."""
 
-import io
 import os
-import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from enum import Enum
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 from rich.console import Console
@@ -21,17 +20,29 @@ from rich.progress import (
     TimeElapsedColumn,
     TransferSpeedColumn,
 )
+from rich.table import Table
 
 from photomaker.cores import WAIT_QUIETLY
 from photomaker.deployment import VARIABLE, BasePipeline, Deployment, DeploymentError, package_folder
 from photomaker.errors import RequestError
 from photomaker.method.styles import DEFAULT_STYLE, STYLES
+from photomaker.sizes import PRESETS
+
+if TYPE_CHECKING:
+    from photomaker.reports import Inspection
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console()
 errors = Console(stderr=True)
 
-SMALL_ARCHIVE = (".zip", ".tar", ".tar.gz", ".tgz")
+
+class OutputFormat(Enum):
+    """A picture's file format."""
+
+    png = "png"
+    jpeg = "jpeg"
+    webp = "webp"
+
 
 DeploymentFile = Annotated[
     Path | None,
@@ -52,19 +63,23 @@ def generate(
     initial_image_strength: Annotated[float, typer.Option(min=0, max=1)] = 0.5,
     style: Annotated[str, typer.Option(help=", ".join(STYLES))] = DEFAULT_STYLE,
     negative_prompt: str = "",
-    num_inference_steps: Annotated[int, typer.Option(min=20, max=100)] = 50,
+    num_inference_steps: Annotated[int, typer.Option(min=1, max=100)] = 50,
     style_strength: Annotated[int, typer.Option(min=15, max=50)] = 20,
     num_images: Annotated[int, typer.Option(min=1, max=4)] = 1,
     guidance_scale: Annotated[float, typer.Option(min=0.1, max=10)] = 5.0,
     seed: Annotated[int | None, typer.Option(help="The same seed makes the same pictures.")] = None,
+    size: Annotated[str | None, typer.Option(help=f"832x1216, or {', '.join(PRESETS)}. Default: the usual.")] = None,
+    output_format: Annotated[OutputFormat, typer.Option("--format")] = OutputFormat.png,
+    safety: Annotated[bool, typer.Option(help="Whether the safety check looks at the pictures.")] = True,
+    watch: Annotated[bool, typer.Option("--watch", help="Save a preview every few steps as well.")] = False,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures.")] = Path("out"),
     deployment: DeploymentFile = None,
 ) -> None:
     """Make pictures of the person in the photos."""
-    if style not in STYLES:
-        raise typer.BadParameter(f"one of {', '.join(STYLES)}", param_hint="--style")
+    check_style(style)
     settings = opened(deployment)
     quiet()
+    from photomaker.pictures.encoding import encode
     from photomaker.service import Listener, Request, Service, draw_seed
     from photomaker.weights.checkpoints import CheckpointError
 
@@ -73,7 +88,9 @@ def generate(
             service = Service.start(settings, log=lambda line: None)
         request = Request(
             prompt=prompt,
-            photos=archived(photos),
+            photos=files_of(photos),
+            image_size=None if size is None else parsed(size),
+            enable_safety_checker=safety,
             base_pipeline=base_pipeline,
             initial_image=None if initial_image is None else initial_image.read_bytes(),
             initial_image_strength=initial_image_strength,
@@ -88,21 +105,60 @@ def generate(
         output.mkdir(parents=True, exist_ok=True)
         with progress() as bar:
             task = bar.add_task("making pictures", total=None)
+
+            def save_previews(done: int, steps: int, previews: list[bytes]) -> None:
+                for number, preview in enumerate(previews):
+                    (output / f"{request.seed}-{number}-step-{done:03}.jpg").write_bytes(preview)
+
             listener = Listener(
                 log=lambda line: bar.console.print(escape(line), style="dim"),
                 on_step=lambda done, steps: bar.update(task, completed=done, total=steps),
+                on_preview=save_previews if watch else None,
             )
             saved = []
             for number, picture in enumerate(service.generate(request, listener)):
-                saved.append(output / f"{request.seed}-{number}.png")
-                picture.image.save(saved[-1])
+                path = output / f"{request.seed}-{number}.{output_format.value}"
+                path.write_bytes(encode(picture.image, output_format.value))
+                saved.append((path, picture.withheld, picture.likeness))
     except RequestError as error:
-        raise failed(f"{error.field}: {error.message}") from None
+        raise failed(f"{where(error.field, photos)}: {error.message}") from None
     except (CheckpointError, OSError) as error:
         raise failed(str(error)) from None
-    for path in saved:
-        console.print(f"saved [bold]{escape(str(path))}[/bold]")
+    for path, withheld, likeness in saved:
+        said = ", withheld" if withheld else "" if likeness is None else f", likeness {likeness:.2f}"
+        console.print(f"saved [bold]{escape(str(path))}[/bold]{said}")
     console.print(f"The same again: --seed {request.seed}")
+
+
+@app.command()
+def inspect(
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO…", help="Photos, folders or archives.", exists=True)],
+    prompt: Annotated[str, typer.Option(help='With "img" directly after the class word: "a photo of a man img".')],
+    base_pipeline: Annotated[str, typer.Option(help=", ".join(get_args(BasePipeline)))] = "photomaker",
+    style: Annotated[str, typer.Option(help=", ".join(STYLES))] = DEFAULT_STYLE,
+    deployment: DeploymentFile = None,
+) -> None:
+    """Say what would be used of the photos and the prompt, and everything that is wrong with them."""
+    check_style(style)
+    settings = opened(deployment)
+    quiet()
+    from photomaker.service import Listener, Request, Service
+    from photomaker.weights.checkpoints import CheckpointError
+
+    request = Request(prompt=prompt, photos=files_of(photos), base_pipeline=base_pipeline, style=style)
+    try:
+        with console.status("loading the checkpoint"):
+            service = Service.start(settings, log=lambda line: None)
+        report = service.inspect(request, Listener())
+    except (CheckpointError, OSError) as error:
+        raise failed(str(error)) from None
+    for part in tables(report):
+        console.print(part)
+    for fault in report.faults:
+        field = ".".join(str(part) for part in fault.loc[1:])
+        errors.print(f"[red]{escape(where(field, photos))}: {escape(fault.msg)}[/red]")
+    if not report.ok:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -170,26 +226,71 @@ def opened(path: Path | None) -> Deployment:
         raise failed(str(error)) from None
 
 
-def archived(paths: Iterable[Path]) -> bytes:
-    """Photos, folders and archives as the bytes of one archive.
-
-    Raises:
-        typer.BadParameter: An archive stands beside other paths.
-    """
+def files_of(paths: Iterable[Path]) -> bytes | dict[str, bytes]:
+    """What was named: the only photo or archive, or each file by its name, with those of folders."""
     paths = list(paths)
     if len(paths) == 1 and paths[0].is_file():
         return paths[0].read_bytes()
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        for number, path in enumerate(paths):
-            if path.name.lower().endswith(SMALL_ARCHIVE):
-                raise typer.BadParameter(f"{path}: an archive goes alone, without further photos")
-            for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-                if file.is_file():
-                    name = file.relative_to(path).as_posix() if path.is_dir() else file.name
-                    name = f"{number}/{name}" if name in archive.namelist() else name
-                    archive.writestr(name, file.read_bytes())
-    return packed.getvalue()
+    files: dict[str, bytes] = {}
+    for number, path in enumerate(paths):
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file() and not file.name.startswith("."):
+                name = file.relative_to(path).as_posix() if path.is_dir() else file.name
+                files[f"{number}/{name}" if name in files else name] = file.read_bytes()
+    return files
+
+
+def where(field: str, paths: Iterable[Path]) -> str:
+    """A field as the command line knows it: the name of the file that an entry of ``image_urls`` is."""
+    head, _, number = field.partition(".")
+    files = files_of(paths) if head == "image_urls" and number else b""
+    return list(files)[int(number)] if isinstance(files, dict) and number else field
+
+
+def parsed(size: str) -> str | tuple[int, int]:
+    """A size as it is typed.
+
+    Raises:
+        typer.BadParameter: It is neither a shape's name nor two numbers.
+    """
+    width, cross, height = size.partition("x")
+    if size in PRESETS:
+        return size
+    if not (cross and width.isdecimal() and height.isdecimal() and len(size) < 12):
+        raise typer.BadParameter(f"{size!r}: such as 832x1216, or one of {', '.join(PRESETS)}", param_hint="--size")
+    return int(width), int(height)
+
+
+def check_style(style: str) -> None:
+    if style not in STYLES:
+        raise typer.BadParameter(f"one of {', '.join(STYLES)}", param_hint="--style")
+
+
+def tables(report: "Inspection") -> Iterator[Table | str]:
+    """A report as a person reads it."""
+    table = Table("photo", "pixels", "whose face", "similarity", "sharpness", "used")
+    for photo in report.photos:
+        face = {None: "-", False: "no face", True: photo.whose or "cannot be told"}[photo.face]
+        table.add_row(
+            escape(photo.name or "?"),
+            f"{photo.width} x {photo.height}" if photo.width else "-",
+            face,
+            "-" if photo.similarity is None else f"{photo.similarity:.2f}",
+            "-" if photo.sharpness is None else f"{photo.sharpness:.0f}",
+            "yes" if photo.used else escape(f"no: {photo.reason}"),
+        )
+    yield table
+    if report.person is not None:
+        person = report.person
+        sure = "" if person.agreement is None else f", alike by {person.agreement:.2f}"
+        yield f"The person is in {person.photos} photos{sure}; somebody else in {person.others}."
+    if report.prompt is not None:
+        prompt = report.prompt
+        dropped = escape(f": {prompt.dropped}") if prompt.dropped else ""
+        yield (
+            f'The class word is "{escape(prompt.class_word)}", with room for {prompt.room} photos; '
+            f"{prompt.tokens_used} tokens used, {prompt.tokens_dropped} dropped{dropped}."
+        )
 
 
 def progress() -> Progress:
