@@ -7,7 +7,7 @@ values and returns values; only the pipelines hold the device, for one request a
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
@@ -15,10 +15,11 @@ import torch
 from PIL import Image
 
 from photomaker import sizes
+from photomaker.beside import Beside
 from photomaker.deployment import Deployment
 from photomaker.errors import ContentPolicyError, FeatureNotSupportedError, PromptError, TooFewPhotosError
 from photomaker.identities import Identities, Identity, read_identity
-from photomaker.method.conditioning import Prompts, start_merge_step
+from photomaker.method.conditioning import Conditioning, IDPrompt, Prompts, start_merge_step
 from photomaker.method.pipeline import PhotoMakerPipeline
 from photomaker.method.prompts import check_text
 from photomaker.method.styles import NO_STYLE, styled
@@ -55,6 +56,9 @@ class Service:
         self.allow = deployment.allowed_hosts()
         self.identities = Identities()
         self.device = threading.Lock()
+        self.reader = threading.Lock()
+        # A request that waits for its photos holds the device: nobody else may be waiting for that.
+        self.early_steps = deployment.inference.early_steps and deployment.app.max_multiplexing == 1
         wants_faces = any(pipe.id_encoder.wants_faces for pipe in pipelines.values())
         self.faces = face_finder(deployment) if wants_faces or deployment.faces == "crop" else None
         self.safety = safety_checker() if deployment.safety == "check" else None
@@ -81,24 +85,36 @@ class Service:
         width, height = self.size(request)
         safety = self.safety_for(request)
         prompts, negative_prompt = self.prompts(request, pipe, listener)
-        with listener.timed("download"):
-            sources = self.sources(request, listener)
-            initial_image = self.initial_image(request, listener)
+
+        def read(listener: Listener) -> Identity:
+            with listener.timed("download"):
+                sources = self.sources(request, listener)
+            with held(self.reader, listener):
+                return self.identity(pipe, sources, prompts[1].room, listener)
+
+        def id_prompt() -> IDPrompt:
+            identity = photos.result()
+            with listener.timed("encode"):
+                prompt = pipe.condition_on_identity(prompts, identity.tokens)
+            if prompt.dropped:
+                listener.log(f"the prompt is too long; dropped: {prompt.dropped}")
+            return prompt
 
         def on_step(done: int, steps: int) -> None:
             listener.check()
+            photos.check()
             listener.on_step(done, steps)
 
-        with self.device_for(listener):
-            identity = self.identity(pipe, sources, prompts[1].room, listener)
+        with Beside(read, listener) as photos, ExitStack() as stack:
+            if not self.early_steps:
+                photos.result()
+            initial_image = self.initial_image(request, listener)
+            stack.enter_context(held(self.device, listener))
             with listener.timed("encode"):
-                conditioning = pipe.condition(prompts, negative_prompt, identity.tokens)
-            if conditioning.dropped:
-                listener.log(f"the prompt is too long; dropped: {conditioning.dropped}")
-            listener.check()
+                text_only, negative = pipe.condition_on_text(prompts, negative_prompt)
             with listener.timed("denoise"):
                 latents = pipe.denoise(
-                    conditioning,
+                    Conditioning(text_only, negative, id_prompt if self.early_steps else id_prompt()),
                     num_inference_steps=request.num_inference_steps,
                     merge_step=start_merge_step(request.style_strength, request.num_inference_steps),
                     guidance_scale=request.guidance_scale,
@@ -112,6 +128,7 @@ class Service:
                 )
                 if latents.is_cuda:  # decoding would wait for it anyway, and have it counted as its own
                     torch.cuda.synchronize()
+            identity = photos.result()  # of steps that all saw the text alone, nobody has asked for it yet
             yield from self.decoded(pipe.decode(latents), safety, self.comparison(identity), listener)
 
     def decoded(
@@ -239,15 +256,16 @@ class Service:
             return None
         return partial(likeness, person=identity.direction, reader=self.faces)
 
-    @contextmanager
-    def device_for(self, listener: Listener) -> Iterator[None]:
-        """The device, for this request alone; a request that waits for it can still be cancelled."""
-        while not self.device.acquire(timeout=0.1):
-            listener.check()
-        try:
-            yield
-        finally:
-            self.device.release()
+
+@contextmanager
+def held(lock: threading.Lock, listener: Listener) -> Iterator[None]:
+    """The device, or the reader of photos, for one request alone; one that waits for it can still be cancelled."""
+    while not lock.acquire(timeout=0.1):
+        listener.check()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def face_finder(deployment: Deployment) -> "FaceFinder":
