@@ -98,7 +98,7 @@ def generate(
                 picture.image.save(saved[-1])
     except RequestError as error:
         raise failed(f"{error.field}: {error.message}") from None
-    except (CheckpointError, OSError) as error:
+    except (CheckpointError, DeploymentError, OSError) as error:
         raise failed(str(error)) from None
     for path in saved:
         console.print(f"saved [bold]{escape(str(path))}[/bold]")
