@@ -30,6 +30,7 @@ from photomaker.method.id_encoder import IDEncoder, build_id_encoder
 from photomaker.weights import prepared
 from photomaker.weights.assembly import Configuration, empty
 from photomaker.weights.recipes import CONFIGURATION, NETWORKS
+from photomaker.weights.requirements import device_of
 from photomaker.weights.store import Store
 
 WAYS = {
@@ -62,7 +63,7 @@ def networks(folder: Path) -> tuple[Configuration, Any, dict[str, nn.Module]]:
 
 def load(way: str, folder: Path) -> PhotoMakerPipeline:
     settings = deployment(folder)
-    device = prepared.device_of(settings)
+    device = device_of(settings)
     if way == "photomaker":
         return prepared.open_pipelines(settings, log=lambda _: None)["photomaker"]
     if way == "authors":

@@ -122,7 +122,7 @@ def generate(
                 saved.append((path, picture.withheld, picture.likeness))
     except RequestError as error:
         raise failed(f"{where(error.field, photos)}: {error.message}") from None
-    except (CheckpointError, OSError) as error:
+    except (CheckpointError, DeploymentError, OSError) as error:
         raise failed(str(error)) from None
     for path, withheld, likeness in saved:
         said = ", withheld" if withheld else "" if likeness is None else f", likeness {likeness:.2f}"

@@ -172,6 +172,7 @@ class InferenceSettings(Table):
     compile_mode: Literal["default", "max-autotune-no-cudagraphs"] = "default"
     project_prompts_once: bool = False
     cuda_graphs: Literal["off", "auto", "on"] = "off"
+    early_steps: bool = True
     prepared: bool = True  # keep fused, cast weights on the runners' disk in the form that loads fastest
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
@@ -16,11 +16,12 @@ import torch
 from PIL import Image
 
 from photomaker import sizes
+from photomaker.beside import Beside
 from photomaker.deployment import Deployment
 from photomaker.errors import ContentPolicyError, FeatureNotSupportedError, PromptError
 from photomaker.identities import Identities, Identity, read_identity
 from photomaker.inspection import Faults, fetched, inspected
-from photomaker.method.conditioning import OnLatents, Prompts, start_merge_step
+from photomaker.method.conditioning import Conditioning, IDPrompt, OnLatents, Prompts, start_merge_step
 from photomaker.method.pipeline import PhotoMakerPipeline
 from photomaker.method.prompts import check_text
 from photomaker.method.styles import NO_STYLE, styled
@@ -62,6 +63,9 @@ class Service:
         self.probing = threading.Lock()
         self.moved_on = time.monotonic()  # when the request that holds the device last did
         self.colours: dict[str, LatentColours] = {}
+        self.reader = threading.Lock()
+        # A request that waits for its photos holds the device: nobody else may be waiting for that.
+        self.early_steps = deployment.inference.early_steps and deployment.app.max_multiplexing == 1
         wants_faces = any(pipe.id_encoder.wants_faces for pipe in pipelines.values())
         self.faces = face_finder(deployment) if wants_faces or deployment.faces == "crop" else None
         self.safety = safety_checker() if deployment.safety == "check" else None
@@ -91,25 +95,39 @@ class Service:
         width, height = self.size(request)
         safety = self.safety_for(request)
         prompts, negative_prompt = self.prompts(request, pipe, listener)
-        with listener.timed("download"):
-            sources = self.sources(request, listener)
-            initial_image = self.initial_image(request, listener)
+
+        def read(listener: Listener) -> Identity:
+            with listener.timed("download"):
+                sources = self.sources(request, listener)
+            with held(self.reader, listener):
+                return self.identity(pipe, sources, prompts[1].room, listener)
+
+        def id_prompt() -> IDPrompt:
+            identity = photos.result()
+            self.moved_on = time.monotonic()
+            with listener.timed("encode"):
+                prompt = pipe.condition_on_identity(prompts, identity.tokens)
+            if prompt.dropped:
+                listener.log(f"the prompt is too long; dropped: {prompt.dropped}")
+            return prompt
 
         def on_step(done: int, steps: int) -> None:
             self.moved_on = time.monotonic()
             listener.check()
+            photos.check()
             listener.on_step(done, steps)
 
-        with self.device_for(listener):
-            identity = self.identity(pipe, sources, prompts[1].room, listener)
+        with Beside(read, listener) as photos, ExitStack() as stack:
+            if not self.early_steps:
+                photos.result()
+            initial_image = self.initial_image(request, listener)
+            stack.enter_context(held(self.device, listener))
+            self.moved_on = time.monotonic()
             with listener.timed("encode"):
-                conditioning = pipe.condition(prompts, negative_prompt, identity.tokens)
-            if conditioning.dropped:
-                listener.log(f"the prompt is too long; dropped: {conditioning.dropped}")
-            listener.check()
+                text_only, negative = pipe.condition_on_text(prompts, negative_prompt)
             with listener.timed("denoise"), self.previews(pipe, request, listener) as on_latents:
                 latents = pipe.denoise(
-                    conditioning,
+                    Conditioning(text_only, negative, id_prompt if self.early_steps else id_prompt()),
                     num_inference_steps=request.num_inference_steps,
                     merge_step=start_merge_step(request.style_strength, request.num_inference_steps),
                     guidance_scale=request.guidance_scale,
@@ -124,6 +142,7 @@ class Service:
                 )
                 if latents.is_cuda:  # decoding would wait for it anyway, and have it counted as its own
                     torch.cuda.synchronize()
+            identity = photos.result()  # of steps that all saw the text alone, nobody has asked for it yet
             yield from self.decoded(pipe.decode(latents), safety, self.comparison(identity), listener)
 
     def inspect(self, request: Request, listener: Listener) -> Inspection:
@@ -271,17 +290,6 @@ class Service:
             return None
         return partial(likeness, person=identity.direction, reader=self.faces)
 
-    @contextmanager
-    def device_for(self, listener: Listener) -> Iterator[None]:
-        """The device, for this request alone; a request that waits for it can still be cancelled."""
-        while not self.device.acquire(timeout=0.1):
-            listener.check()
-        self.moved_on = time.monotonic()
-        try:
-            yield
-        finally:
-            self.device.release()
-
     def alive(self) -> bool:
         """Whether the device works: the request that holds it moves on, or else it can add.
 
@@ -310,6 +318,17 @@ def latent_colours(deployment: Deployment, pipe: PhotoMakerPipeline) -> LatentCo
         return fitted()
     folder = cache_root(deployment) / "previews"
     return LatentColours(tuple(map(tuple, kept(folder, pipe.text2img.vae, lambda: fitted().rows))))
+
+
+@contextmanager
+def held(lock: threading.Lock, listener: Listener) -> Iterator[None]:
+    """The device, or the reader of photos, for one request alone; one that waits for it can still be cancelled."""
+    while not lock.acquire(timeout=0.1):
+        listener.check()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def face_finder(deployment: Deployment) -> "FaceFinder":

@@ -23,7 +23,7 @@ from photomaker.deployment import SCHEDULERS, Deployment
 from photomaker.service import Listener, Request, Service
 from photomaker.weights import inference
 from photomaker.weights.checkpoints import make_scheduler
-from photomaker.weights.inference import accelerate, warm_up
+from photomaker.weights.inference import accelerate
 from photomaker.weights.prepared import open_pipelines
 from tests.assets import PACK, face_root, photo
 from tests.gpu.device import stand_in
@@ -112,11 +112,11 @@ def test_a_request_with_faces_and_safety(adapter: str, cache: Path) -> None:
         settings = deployment(cache, device, adapter, **changed)
         if device == "cpu":
             service = Service(settings, open_pipelines(settings, log=lambda _: None))
-            pictures[device] = list(service.generate(request, Listener()))
+            pictures[device] = [picture.image for picture in service.generate(request, Listener())]
         else:
             with stand_in():
                 service = Service(settings, open_pipelines(settings, log=lambda _: None))
-                pictures[device] = list(service.generate(request, Listener()))
+                pictures[device] = [picture.image for picture in service.generate(request, Listener())]
     assert_same_pixels(pictures["cpu"], pictures["cuda"])
 
 
@@ -235,9 +235,8 @@ def test_every_branch_that_only_cuda_takes_is_run(cache: Path, monkeypatch: pyte
     lines: list[str] = []
     with stand_in(), lines_run({file for file, _ in wanted}) as run:
         settings = deployment(cache, "auto", inference={"cuda_graphs": "on"})
-        (pipe,) = open_pipelines(settings, log=lines.append).values()
-        accelerate(pipe, settings.inference)
-        warm_up(pipe, settings, lines.append)
+        service = Service.start(settings, lines.append)
+        assert list(service.generate(Request(PROMPT, photos=archive(*PHOTOS[:1]), num_inference_steps=2), Listener()))
     assert sorted(wanted - run) == []
     assert lines[-1].startswith("warmed up")
     assert 'attention = "cudnn": this GPU cannot run that kernel' in " ".join(lines)  # the stand-in has no cuDNN

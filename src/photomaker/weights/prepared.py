@@ -30,6 +30,7 @@ from photomaker.weights.checkpoints import CheckpointError, LoRA
 from photomaker.weights.locks import exclusive
 from photomaker.weights.packed import CorruptError
 from photomaker.weights.recipes import Pin, Recipe
+from photomaker.weights.requirements import check_compiler, device_of
 from photomaker.weights.sources import Hub, Progress
 from photomaker.weights.store import Store
 
@@ -48,9 +49,12 @@ def open_pipelines(
 
     Raises:
         CheckpointError: A checkpoint is missing or wrong, or the disk is full.
+        DeploymentError: There is no GPU where one is asked for.
     """
     hush()
     device = device_of(deployment)
+    if device.type == "cuda":
+        check_compiler(deployment, log)
     recipes = located(deployment, log, progress)
     if not deployment.inference.prepared:
         return {name: loaded(recipe, device) for name, recipe in recipes.items()}
@@ -86,13 +90,6 @@ def hush() -> None:
     for library in (diffusers.utils.logging, transformers.utils.logging):
         library.set_verbosity_error()
         library.disable_progress_bar()
-
-
-def device_of(deployment: Deployment) -> torch.device:
-    """The device that a deployment means on this machine."""
-    if deployment.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(deployment.device)
 
 
 def cache_root(deployment: Deployment) -> Path:
