@@ -125,8 +125,17 @@ def execute(
 
     Uses the platform that serves from the state folder; without one, starts one for --app and --as, and stops it
     afterwards. COMMAND reaches other https hosts only where NO_PROXY names them.
+
+    A client must read its environment: httpx, requests, curl and all of Node do; aiohttp needs trust_env=True, and
+    urllib3 a ProxyManager. docs/localfal.md has the ways for each.
     """
-    sys.exit(asyncio.run(_execute(command, _named(references, app_ids), runners, state)))
+    apps = _named(references, app_ids)
+    if not apps and not state.exists():  # looking must not make the folder
+        _fail(
+            f"no platform serves from {state.absolute()}: pass the --state of one that runs"
+            " (`localfal serve` keeps it in .localfal of the folder it was started in), or --app and --as"
+        )
+    sys.exit(asyncio.run(_execute(command, apps, runners, state)))
 
 
 def _named(references: list[str], app_ids: list[str]) -> dict[str, str]:
@@ -144,7 +153,7 @@ async def _serve(settings: Settings) -> int:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with _platform(settings, echo=True, stop=stop) as platform:
         if platform is not None:
-            _explain(settings.apps, platform.addresses)
+            _explain(platform.addresses)
             await stop.wait()
             console.print("localfal: stopping")
     return 0
@@ -156,7 +165,7 @@ async def _execute(command: list[str], apps: dict[str, str], runners: int, state
     if folder.in_use():
         code = await run_command(command, client_environment(await _running(folder, apps)))
     elif not apps:
-        _fail(f"no platform serves from {state}: start one with `localfal serve`, or pass --app and --as")
+        _fail(f"no platform serves from {state}: start `localfal serve`, pass another --state, or --app and --as")
     else:
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -229,11 +238,11 @@ async def _running(folder: StateFolder, apps: Iterable[str]) -> Addresses:
     return Addresses(**note["ports"], bundle=folder.path / "ca-bundle.pem")
 
 
-def _explain(app_ids: Iterable[str], addresses: Addresses) -> None:
-    console.print(f"  In the browser: {addresses.origin}\n", soft_wrap=True)
-    for app_id in app_ids:
-        console.print(f"  {addresses.origin}/{app_id} · queue: {addresses.origin}/queue/{app_id}", soft_wrap=True)
-    console.print("\n  For curl, Python and Node, in the shell that runs them:\n")
+def _explain(addresses: Addresses) -> None:
+    console.print(f"  In the browser: {addresses.origin}", soft_wrap=True)
+    console.print(
+        "  For programs: `localfal exec -- COMMAND`, or in the shell that runs curl, Python or Node:\n", soft_wrap=True
+    )
     for name, value in client_environment(addresses).items():
         # Paste-ready: whole lines, never wrapped.
         console.print(f"export {name}={shlex.quote(value)}", soft_wrap=True, markup=False)

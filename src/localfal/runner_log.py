@@ -1,6 +1,7 @@
 """What runners print outside of any one request: kept in a bounded file, and shown where somebody watches."""
 
 import logging
+import re
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
@@ -8,6 +9,12 @@ from rich.console import Console
 
 MAX_BYTES = 5 * 1024 * 1024
 MAX_ECHO = 400
+# What each start and stop prints, whatever the app: in the file, not before people's eyes.
+ROUTINE = re.compile(
+    r"INFO: +(Started server process|Waiting for application|Application (startup|shutdown) complete|Uvicorn running on"
+    r"|Shutting down|Finished server process)"
+    r"|\[debug\] Python packages installed:|Warning: `fal run` ignores fal\.App auth"
+)
 
 
 class RunnerLog:
@@ -24,10 +31,12 @@ class RunnerLog:
 
     def add(self, app_id: str, number: int, line: str) -> None:
         """Take a line of a runner."""
-        self.last = line
+        routine = ROUTINE.match(line) is not None
+        if not routine:
+            self.last = line
         text = f"[{app_id} {number}] {line}" if self._several else f"[runner {number}] {line}"
         self._file.handle(logging.makeLogRecord({"msg": text, "levelno": logging.INFO, "levelname": "INFO"}))
-        if self._echo is not None:
+        if self._echo is not None and not routine:
             self._echo.print(text[:MAX_ECHO], markup=False, soft_wrap=True)
 
     def close(self) -> None:

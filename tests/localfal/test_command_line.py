@@ -30,6 +30,10 @@ def test_serve_prints_what_to_paste(served: Served) -> None:
         assert f"export {name}=" in printed
         assert value.split()[-1] in printed
     assert "is ready after" in printed
+    # One address, and nothing that every start prints.
+    assert len([line for line in printed.splitlines() if served.origin in line and "export " not in line]) == 1
+    assert not [line for line in printed.splitlines() if "Uvicorn" in line or "server process" in line]
+    assert "Uvicorn running" in (served.state / "runner.log").read_text()
 
 
 def test_exports_work_in_a_shell(served: Served) -> None:
@@ -58,7 +62,8 @@ def test_exec_passes_everything_through(served: Served) -> None:
 def test_exec_needs_a_platform(served: Served, tmp_path: Path) -> None:
     done = localfal("exec", "--state", str(tmp_path / "none"), "--", "true")
     assert done.returncode == 1
-    assert "pass --app and --as" in done.stderr
+    assert "pass the --state of one that runs" in done.stderr
+    assert not (tmp_path / "none").exists()
     done = localfal("exec", "--app", "x.py::X", "--", "true")
     assert (done.returncode, "each app needs one --as" in done.stderr) == (1, True)
     other = ["--app", "x.py::X", "--as", "fal-ai/other"]
