@@ -5,7 +5,7 @@ BIN := .venv/bin
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 NANO := src/photomaker/nano/fal.toml
 
-.PHONY: help setup demo test serve deploy lint nano bench-gpu screenshots
+.PHONY: help setup demo test serve deploy lint nano bench-gpu screenshots fuzz
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name does; do printf 'make %-12s %s\n' "$$name" "$$does"; done
@@ -51,3 +51,6 @@ bench-gpu: setup ## what a card does, as a table and JSON; small on a CPU
 screenshots: setup ## docs/playground-*.png, of the page as it is
 	@sh tests/playground/chromium.sh
 	$(BIN)/python tests/playground/screenshots.py docs
+
+fuzz: setup ## hostile input for SECONDS=600; SEED=... makes the same again
+	$(BIN)/python -m fuzzing --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))

@@ -75,7 +75,7 @@ class _Work:
 
     async def send_on(self, send: Send) -> None:
         """Send the answer to the caller as it comes; raises TimeoutError when the caller takes nothing of it."""
-        await send(await self._head)
+        await send(await asyncio.shield(self._head))  # whoever sends may leave before there is one
         async for chunk in self._buffer.parts():
             for start in range(0, len(chunk), MAX_PART):
                 async with asyncio.timeout(STALL_SECONDS):

@@ -3,17 +3,16 @@
 import os
 import select
 import signal
-import struct
 import subprocess
 import sys
 import threading
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from fuzzing.hostile import endless_exif, huge_tile, tiff
 from photomaker.errors import Cancelled, ImageLoadError, OwnFault
 from photomaker.photos import decoders as module
 from photomaker.photos import pixels
@@ -22,64 +21,6 @@ from photomaker.photos.decoders import Decoders, Undecodable, decoders
 from photomaker.photos.decoding import MEMORY_EXIT, MIB, Limits, Refusal
 from photomaker.photos.images import read_image
 from tests.photos.samples import halves, picture, saved, zipped
-
-
-def endless_exif(segments: int = 30_000, size: int = 1300) -> bytes:
-    """A JPEG whose EXIF is in so many segments that putting them together takes half an hour."""
-    segment = b"\xff\xe1" + struct.pack(">H", size + 2) + b"Exif\0\0" + bytes(size - 6)
-    whole = picture()
-    return whole[:2] + segment * segments + whole[2:]
-
-
-def tiff(entries: dict[int, tuple[int, list[int]]], body: bytes = b"") -> bytes:
-    """A little-endian TIFF: each tag's type (3: 16 bits, 4: 32 bits, 5: fractions) and values, and a body at 8."""
-    values, directory = b"", b""
-    offset = 8 + len(body)
-    for tag, (kind, numbers) in sorted(entries.items()):
-        count = len(numbers) // 2 if kind == 5 else len(numbers)
-        packed = struct.pack(f"<{len(numbers)}{'H' if kind == 3 else 'I'}", *numbers)
-        if len(packed) > 4:
-            directory += struct.pack("<HHII", tag, kind, count, offset + len(values))
-            values += packed
-        else:
-            directory += struct.pack("<HHI4s", tag, kind, count, packed.ljust(4, b"\0"))
-    return (
-        struct.pack("<2sHI", b"II", 42, offset + len(values))
-        + body
-        + values
-        + struct.pack("<H", len(entries))
-        + directory
-        + bytes(4)
-    )
-
-
-def deflated_zeros(count: int) -> bytes:
-    """What zlib makes of so many zeros, without counting them all."""
-    deflate = zlib.compressobj(9, wbits=-15)
-    thousands, rest = divmod(count, 1_000_000)
-    piece = deflate.compress(bytes(1_000_000)) + deflate.flush(zlib.Z_FULL_FLUSH)
-    end = deflate.compress(bytes(rest)) + deflate.flush()
-    return b"\x78\x9c" + piece * thousands + end + ((count % 65521) << 16 | 1).to_bytes(4, "big")
-
-
-def huge_tile(side: int) -> bytes:
-    """64 by 64 pixels, in one deflated tile of ``side`` by ``side`` bytes."""
-    packed = deflated_zeros(side * side)
-    return tiff(
-        {
-            256: (3, [64]),
-            257: (3, [64]),
-            258: (3, [8]),
-            259: (3, [8]),
-            262: (3, [1]),
-            277: (3, [1]),
-            322: (4, [side]),
-            323: (4, [side]),
-            324: (4, [8]),
-            325: (4, [len(packed)]),
-        },
-        packed,
-    )
 
 
 @pytest.fixture

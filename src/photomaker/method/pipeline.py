@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+STOCK_LATENT_CHANNELS = 4  # SDXL's own; anything else stock image-to-image takes for a picture
+
 Generators = torch.Generator | Sequence[torch.Generator] | None
 
 
@@ -233,8 +235,9 @@ class PhotoMakerPipeline:
             if steps == 0:  # stock img2img would run on an empty schedule
                 return self.scaled(self.encode(picture).mode()).expand(num_images, -1, -1, -1)
             first_step = num_inference_steps - steps
-            latents = self.sample(self.encode(picture), generators, num_images)
-            arguments |= {"image": latents, "strength": initial_image_strength}
+            arguments |= {"image": picture, "strength": initial_image_strength}
+            if self.text2img.vae.config.latent_channels == STOCK_LATENT_CHANNELS:
+                arguments["image"] = self.sample(self.encode(picture), generators, num_images)
 
         merged_from_the_start = first_step > merge_step
         positive = settled(conditioning.identity) if merged_from_the_start else conditioning.text_only
