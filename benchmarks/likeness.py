@@ -22,6 +22,7 @@ from photomaker.photos.archive import Photo
 from photomaker.photos.face import Face, Floats
 from photomaker.photos.faces import FaceFinder, Portrait, as_box
 from photomaker.photos.images import read_image
+from photomaker.pictures.likeness import likeness, reference
 from tests.assets import PACK, face_root, photo
 
 PEOPLE = {
@@ -181,6 +182,28 @@ def similarity(finder: FaceFinder) -> Floats:
     return np.stack([found[name] for name in PEOPLE["A"]])
 
 
+def likeness_scores(finder: FaceFinder) -> None:
+    """The score that answers carry: a photo against the mean of one to three other photos, as many as there are."""
+    faces = {name: finder.embedding(finder.faces(0, photo(name))[0]) for names in PEOPLE.values() for name in names}
+    print("\nlikeness, by photos in the reference   same person, lowest    mean   strangers, mean   highest   pairs")
+    for count in (1, 2, 3):
+        same: list[float] = []
+        strangers: list[float] = []
+        for names in PEOPLE.values():
+            for chosen in itertools.combinations(names, count):
+                if count > 1 and len(names) <= count:
+                    continue
+                person = reference(np.stack([faces[name] for name in chosen]))
+                for name in faces.keys() - set(chosen):
+                    score = likeness(photo(name), person, finder)
+                    if score is not None:
+                        (same if name in names else strangers).append(score)
+        print(
+            f"  {count:36} {min(same):20.2f} {np.mean(same):7.2f} {np.mean(strangers):17.2f} {max(strangers):9.2f}"
+            f" {len(same):4} + {len(strangers)}"
+        )
+
+
 def small_faces(finder: FaceFinder) -> None:
     """From how many pixels on a face can be told from a stranger's of the same size (``faces.RECOGNISABLE``)."""
     faces = {name: finder.faces(0, photo(name))[0] for names in PEOPLE.values() for name in names}
@@ -261,6 +284,7 @@ def main() -> None:
     finder = FaceFinder(PACK, face_root())
     detection(finder)
     known = similarity(finder)
+    likeness_scores(finder)
     group_archives(finder, known)
     small_faces(finder)
     speed(finder)
