@@ -1,0 +1,134 @@
+"""What is compiled at SDXL's own size: the real pipelines and their loop, the full-size networks without numbers."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.image_processor import VaeImageProcessor
+from PIL import Image
+from torch import Tensor, nn
+from torch._dynamo.utils import counters
+
+from photomaker import PhotoMakerPipeline
+from photomaker.deployment import Deployment
+from photomaker.method.conditioning import Conditioning, Embedding, IDPrompt
+from photomaker.weights.checkpoints import make_scheduler
+from photomaker.weights.inference import WARM_UPS, accelerate
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests" / "golden"
+SIDE = 1024
+
+sys.path.append(str(ROOT / "benchmarks"))
+import full_size  # noqa: E402
+
+
+class FullSize(nn.Module):
+    """A UNet without numbers in a pipeline with them: its inputs keep shape, strides and dtype; its output is zero."""
+
+    device = torch.device("cpu")
+    dtype = torch.bfloat16
+
+    def __init__(self, unet: Any) -> None:
+        super().__init__()
+        self.unet = unet
+        self.add_embedding = unet.add_embedding
+
+    @property
+    def config(self) -> Any:
+        return self.unet.config
+
+    def forward(self, *args: Any, **kwargs: Any) -> tuple[Tensor]:
+        (made,) = self.unet(*map(without_numbers, args), **{key: without_numbers(v) for key, v in kwargs.items()})
+        return (torch.zeros(made.shape, dtype=made.dtype),)
+
+
+def without_numbers(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: without_numbers(item) for key, item in value.items()}
+    if isinstance(value, Tensor):
+        return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
+    return value
+
+
+def meta(cls: Any, config: dict[str, Any]) -> Any:
+    with torch.device("meta"):
+        return cls(**config).to(torch.bfloat16).eval().requires_grad_(False)
+
+
+@pytest.fixture
+def _compiler() -> Iterator[None]:
+    torch._dynamo.reset()
+    counters.clear()
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a .functools.lru_cache.:UserWarning")  # diffusers' own
+@pytest.mark.usefixtures("_compiler")
+def test_no_request_compiles_anything_that_the_start_has_not() -> None:
+    inference = Deployment.read(ROOT / "fal.toml").inference
+    unet, vae = meta(UNet2DConditionModel, full_size.UNET), meta(AutoencoderKL, full_size.VAE)
+    networks = SimpleNamespace(text2img=SimpleNamespace(unet=unet, vae=vae))
+    accelerate(cast(PhotoMakerPipeline, networks), inference, backend="eager")
+    pipe = around(FullSize(unet))
+
+    def embedding() -> Embedding:
+        return Embedding(torch.zeros(1, 77, 2048).bfloat16(), torch.zeros(1, 1280).bfloat16())
+
+    person = embedding()
+    conditioning = Conditioning(embedding(), embedding(), IDPrompt(person.sequence, person.pooled, ""))
+
+    def run(images: int, guidance: float, initial_image: Image.Image | None = None) -> None:
+        pipe.denoise(
+            conditioning,
+            num_inference_steps=2,
+            merge_step=0,
+            guidance_scale=guidance,
+            num_images=images,
+            generator=[torch.Generator().manual_seed(seed) for seed in range(images)],
+            initial_image=initial_image,
+            height=SIDE,
+            width=SIDE,
+        )
+
+    latents = torch.empty(1, 4, SIDE // 8, SIDE // 8, dtype=torch.bfloat16, device="meta")
+    picture = Image.new("RGB", (SIDE, SIDE))
+    with torch.inference_mode():
+        for images, guidance in WARM_UPS:
+            run(images, guidance)
+        run(1, 0.0, picture)
+        assert counters["stats"]["unique_graphs"] == 4  # blocks of two widths, for a batch of one and for any other
+        vae.decode(latents, return_dict=False)
+        compiled = counters["stats"]["unique_graphs"]
+        assert compiled == 5
+        for scheduler in ("euler", "ddim", "dpm++"):
+            other = make_scheduler(scheduler, dict(pipe.text2img.scheduler.config))
+            pipe.text2img.scheduler = pipe.img2img.scheduler = other
+            for images in (1, 2, 3, 4) if scheduler == "euler" else (1, 3):
+                for guidance in (5.0, 0.5):
+                    run(images, guidance)
+                    run(images, guidance, picture)
+        vae.decode(latents / 2, return_dict=False)
+    assert counters["stats"]["unique_graphs"] == compiled
+    assert not counters["graph_break"]
+
+
+def around(unet: FullSize) -> PhotoMakerPipeline:
+    """A pipeline of small networks but for its UNet, with latents of SDXL's size."""
+    pipe = PhotoMakerPipeline.from_pretrained(GOLDEN / "base", GOLDEN / "photomaker-v1.bin", dtype=torch.bfloat16)
+    kinds = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
+    small = {"block_out_channels": (8,) * 4, "latent_channels": 4, "norm_num_groups": 4, "scaling_factor": 0.13025}
+    vae = AutoencoderKL(**kinds, **small, mid_block_add_attention=False).to(torch.bfloat16)
+    for stock in (pipe.text2img, pipe.img2img):
+        stock.unet, stock.vae = unet, vae
+        stock.vae_scale_factor = 8
+        stock.image_processor = VaeImageProcessor(vae_scale_factor=8)
+        stock.text_encoder_2.config.projection_dim = 1280
+    return pipe
