@@ -5,6 +5,7 @@ import gzip
 import io
 import struct
 import zlib
+from collections.abc import Callable
 
 from PIL import Image
 
@@ -83,21 +84,21 @@ def scans(count: int, size: tuple[int, int] = (8000, 6000)) -> bytes:
     return whole[:last] + whole[last:-2] * count + whole[-2:]
 
 
-def hostile() -> dict[str, bytes]:
-    """What each is, and the file."""
+def hostile() -> dict[str, Callable[[], bytes]]:
+    """What each is, and what makes it."""
     small = {256: (3, [64]), 257: (3, [64]), 258: (3, [8]), 262: (3, [1])}
     return {
-        "JPEG, EXIF in 49,000 segments of 1,300 bytes": endless_exif(49_000),
-        "50 such JPEGs in a zip": zipped({f"{index}.jpg": endless_exif(24_000, 800) for index in range(50)}),
-        "JPEG, 48 megapixels in 3,000 scans": scans(3000),
-        "TIFF, 64 by 64 in a tile of 46,000 by 46,000": huge_tile(46_000),
-        "TIFF, 8,000,000 strips": tiff({**small, 273: (5, [8, 3] * 8_000_000)}),
-        "PNG, grey of 16 bits, 199 megapixels": blank("PNG", (16_320, 12_240), "I;16", compress_level=1),
-        "WebP, 119 megapixels": blank("WEBP", (10_900, 10_900), method=0),
-        "PNG, 268 megapixels, transparent": blank("PNG", (16_384, 16_384), "RGBA", compress_level=1),
-        "gzip of 5,000,000 empty members": gzip.compress(b"") * 5_000_000,
-        "bzip2 of 5,000,000 empty members": bz2.compress(b"") * 5_000_000,
-        "zip of 12 pictures that expand to 99 MB each": zipped(
+        "JPEG, EXIF in 49,000 segments of 1,300 bytes": lambda: endless_exif(49_000),
+        "50 such JPEGs in a zip": lambda: zipped({f"{index}.jpg": endless_exif(24_000, 800) for index in range(50)}),
+        "JPEG, 48 megapixels in 3,000 scans": lambda: scans(3000),
+        "TIFF, 64 by 64 in a tile of 46,000 by 46,000": lambda: huge_tile(46_000),
+        "TIFF, 8,000,000 strips": lambda: tiff({**small, 273: (5, [8, 3] * 8_000_000)}),
+        "PNG, grey of 16 bits, 199 megapixels": lambda: blank("PNG", (16_320, 12_240), "I;16", compress_level=1),
+        "WebP, 119 megapixels": lambda: blank("WEBP", (10_900, 10_900), method=0),
+        "PNG, 268 megapixels, transparent": lambda: blank("PNG", (16_384, 16_384), "RGBA", compress_level=1),
+        "gzip of 5,000,000 empty members": lambda: gzip.compress(b"") * 5_000_000,
+        "bzip2 of 5,000,000 empty members": lambda: bz2.compress(b"") * 5_000_000,
+        "zip of 12 pictures that expand to 99 MB each": lambda: zipped(
             {f"{index}.bmp": picture("BMP") + bytes(99_000_000) for index in range(12)}
         ),
     }

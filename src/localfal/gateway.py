@@ -4,9 +4,11 @@ import logging
 import re
 import sqlite3
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
+from h11 import LocalProtocolError
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
@@ -118,7 +120,8 @@ class Gateway:
             log.exception("%s %s", scope["method"], scope["path"])
             response = InternalError().response()
         if response is not None:
-            await response(scope, receive, send)
+            with suppress(LocalProtocolError):  # what came behind was no HTTP, and its sender has been told so already
+                await response(scope, receive, send)
 
     async def _answer(self, request: Request, target: Target, send: Send) -> Response | None:
         """Answer a request; None when the answer has been sent already."""

@@ -62,9 +62,10 @@ def test_what_is_not_ascii_reaches_the_app(served: Served, client: httpx.Client,
         SUBMIT + b"Content-Length: -1\r\n\r\n{}",
         SUBMIT + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
         SUBMIT + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"POST / HTTP/1.1\r\nHost: foreign\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}zz\r\n",
         b"\x16\x03\x01\x02\x00" + bytes(600),
     ],
-    ids=["head", "line", "NUL", "dots", "coded dots", "negative", "two lengths", "chunk", "TLS"],
+    ids=["head", "line", "NUL", "dots", "coded dots", "negative", "two lengths", "chunk", "late chunk", "TLS"],
 )
 def test_malformed_requests_are_refused(served: Served, data: bytes) -> None:
     answer = said(served.addresses.http, data)
