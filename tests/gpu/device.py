@@ -241,6 +241,9 @@ class Event:
     def record(self) -> None:
         pass
 
+    def synchronize(self) -> None:
+        pass
+
     def elapsed_time(self, other: "Event") -> float:
         return 1.0
 

@@ -19,12 +19,13 @@ from PIL import Image
 from torch import nn
 
 from photomaker import PhotoMakerPipeline
-from photomaker.deployment import SCHEDULERS, Deployment
+from photomaker.deployment import SCHEDULERS, Deployment, DeploymentError
 from photomaker.service import Listener, Request, Service
 from photomaker.weights import inference
 from photomaker.weights.checkpoints import make_scheduler
 from photomaker.weights.inference import accelerate
 from photomaker.weights.prepared import open_pipelines
+from photomaker.weights.requirements import device_of
 from tests.assets import PACK, face_root, photo
 from tests.gpu.device import stand_in
 
@@ -233,10 +234,18 @@ def test_every_branch_that_only_cuda_takes_is_run(cache: Path, monkeypatch: pyte
     monkeypatch.setattr(inference, "WARM_UPS", ((1, 5.0),))  # of many alike, one
     monkeypatch.setattr(inference, "WARM_UP_PHOTOS", (1, 2))
     lines: list[str] = []
-    with stand_in(), lines_run({file for file, _ in wanted}) as run:
-        settings = deployment(cache, "auto", inference={"cuda_graphs": "on"})
-        service = Service.start(settings, lines.append)
-        assert list(service.generate(Request(PROMPT, photos=archive(*PHOTOS[:1]), num_inference_steps=2), Listener()))
+    previews: list[int] = []
+    watching = Listener(on_preview=lambda done, steps, pictures: previews.append(done))
+    settings = deployment(cache, "auto", inference={"cuda_graphs": "on"})
+    with lines_run({file for file, _ in wanted}) as run:
+        assert device_of(settings) == torch.device("cpu")  # a machine without a GPU
+        with pytest.raises(DeploymentError, match="cuda"):
+            device_of(settings.model_copy(update={"device": "cuda"}))
+        with stand_in():
+            service = Service.start(settings, lines.append)
+            request = Request(PROMPT, photos=archive(*PHOTOS[:1]), num_inference_steps=12)
+            assert list(service.generate(request, watching))
+    assert previews
     assert sorted(wanted - run) == []
     assert lines[-1].startswith("warmed up")
     assert 'attention = "cudnn": this GPU cannot run that kernel' in " ".join(lines)  # the stand-in has no cuDNN
