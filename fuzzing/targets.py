@@ -1,5 +1,6 @@
 """What is fed with bad bytes, and how it must not answer."""
 
+import re
 import socket
 import time
 from abc import ABC, abstractmethod
@@ -90,7 +91,7 @@ class OverTheWire(Target):
             said = log.read()
             self._read = log.tell()
         if b"Traceback (most" in said:
-            return "a traceback in the log: " + said.partition(b"Traceback (most")[2].decode(errors="replace")[:1000]
+            return "a traceback in the log: " + last_words(said.decode("utf-8", "replace"))
         if self.platform.process.poll() is not None:
             return "the platform has ended"
         return "memory" if any(peak(pid) > MAX_GROWTH for pid in self.processes()) else None
@@ -135,6 +136,13 @@ class Requests(OverTheWire):
             return wrong or (None if self.exchange(self._health) else "nobody else is answered")
         except TimeoutError:
             return "hang"
+
+
+def last_words(said: str) -> str:
+    """Of a log's last traceback, the line that names the error."""
+    lines = said.rpartition("Traceback (most")[2].splitlines()[1:]
+    named = (line.strip()[:200] for line in lines if re.search(r"(^|\] )[\w.]+(Error|Exception)\b", line))
+    return next(named, "")
 
 
 def peak(process: str) -> int:

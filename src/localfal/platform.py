@@ -60,6 +60,12 @@ class AppStartError(Exception):
         self.app_id = app_id
 
 
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """As ever, but for a socket that can be read again before anyio, whose wait was cancelled, has let go of it."""
+    if not (isinstance(context.get("exception"), asyncio.InvalidStateError) and "handle" in context):
+        loop.default_exception_handler(context)
+
+
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -81,6 +87,7 @@ class Platform:
 
         Raises StateInUseError when another gateway has the state folder, RunnerStartError when an app cannot start.
         """
+        asyncio.get_running_loop().set_exception_handler(_report)
         try:
             await self._start()
         except BaseException:
