@@ -70,7 +70,8 @@ def main() -> None:
     (reference,) = sys.argv[1:]
     _end_with_gateway(int(os.environ.pop(LIFELINE)))
     _PrivateConfig.socket = os.environ.pop(SOCKET)
-    lead_hosts(int(os.environ.pop(GATEWAY_PORT)))
+    if port := os.environ.pop(GATEWAY_PORT, None):  # a fleet without a gateway leads nowhere
+        lead_hosts(int(port))
     label_output()
     uvicorn.Config = _PrivateConfig  # type: ignore[assignment,misc]
 
