@@ -38,7 +38,7 @@ def service(request: pytest.FixtureRequest) -> Service:
 
 def pictures(service: Service, files: dict[str, bytes], lines: list[str]) -> list[bytes]:
     request = Request(prompt="a man img", photos=zipped(files), num_inference_steps=20, seed=4)
-    return [picture.tobytes() for picture in service.generate(request, Listener(log=lines.append))]
+    return [picture.image.tobytes() for picture in service.generate(request, Listener(log=lines.append))]
 
 
 LANDSCAPE = jpeg(Image.linear_gradient("L").convert("RGB").resize((800, 600)))
