@@ -50,9 +50,12 @@ def own(tmp_path: Path, examples: Path) -> Iterator[Hosted]:
         platform.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The machine's own Chromium; a name that is not this machine's leads here too, for the tests of other sites."""
+    """The machine's own Chromium; a name that is not this machine's leads here too, for the tests of other sites.
+
+    Closed with each file: as long as it is open, Playwright's event loop counts as running in this thread.
+    """
     expect.set_options(timeout=PATIENCE * 1000)
     with sync_playwright() as playwright:
         browser = launch(playwright, "--host-resolver-rules=MAP other-site.example 127.0.0.1")

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,16 +29,28 @@ def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(language: str, program: str, folder: Path, hosted: Hosted) -> str:
-    """Run a program as `localfal exec` would; what it prints."""
+def run(language: str, program: str, folder: Path, hosted: Hosted, gate: Path | None = None) -> str:
+    """Run a program as `localfal exec` would; what it prints. With its second step the gate is opened."""
     name = {"python": "shown.py", "javascript": "shown.mjs", "shell": "shown.sh"}[language]
     (folder / name).write_text(program)
     command = {"python": [sys.executable], "javascript": ["node"], "shell": ["sh"]}[language]
-    done = subprocess.run(
-        [*command, name], cwd=folder, env=hosted.environment(), capture_output=True, text=True, timeout=PATIENCE
-    )
-    assert done.returncode == 0, program + done.stdout + done.stderr
-    return done.stdout
+    environment = {**hosted.environment(), "PYTHONUNBUFFERED": "1"}
+    printed = ""
+    with (
+        (folder / "errors").open("w+") as errors,
+        subprocess.Popen(
+            [*command, name], cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
+        ) as running,
+    ):
+        watchdog = threading.Timer(PATIENCE, running.kill)
+        watchdog.start()
+        for line in running.stdout or ():
+            printed += line
+            if gate and "step 2/4" in line:
+                gate.touch()
+        watchdog.cancel()
+    assert running.returncode == 0, program + printed + (folder / "errors").read_text()
+    return printed
 
 
 def shown(page: Page, language: str) -> str:
@@ -50,7 +63,7 @@ def shown(page: Page, language: str) -> str:
 
 @pytest.mark.parametrize("language", ["python", "javascript", "shell"])
 def test_the_current_input_as_a_program(
-    open_page: Open, hosted: Hosted, photos: list[Path], examples: Path, node_folder: Path, language: str
+    open_page: Open, hosted: Hosted, photos: list[Path], examples: Path, node_folder: Path, gate: Path, language: str
 ) -> None:
     shutil.copy(examples / "bea.zip", node_folder)
     shutil.copy(photos[0], node_folder / "face.png")
@@ -64,8 +77,10 @@ def test_the_current_input_as_a_program(
     expect(page.locator("#field-image_urls-file ~ .drop .tile")).to_have_count(1)
     page.get_by_role("checkbox", name="text").check()
     page.get_by_role("spinbutton", name="Seed").fill("123")
+    if language != "shell":  # a direct call shows no log
+        page.get_by_label("Gate").fill(str(gate))
     program = shown(page, language)
-    printed = run(language, program, node_folder, hosted)
+    printed = run(language, program, node_folder, hosted, gate)
 
     (sent,) = hosted.requests(limit=1, expand="payloads")["items"] if language != "shell" else [None]
     if sent is not None:
@@ -73,7 +88,7 @@ def test_the_current_input_as_a_program(
         assert re.search(r"/files/\w+/bea\.zip$", sent["json_input"]["photos_archive_url"])
         assert sent["json_input"]["image_urls"][0].endswith("face.png")
         assert sent["json_output"]["text"] == text
-        assert "step 4/4" in printed
+        assert "step 2/4" in printed
     else:  # a direct call, which the queue does not know
         assert json.loads(printed)["text"] == text
         assert json.loads(printed)["seed"] == 123
