@@ -55,7 +55,10 @@ def test_the_apps_own_uploads_are_in_the_storage(client: fal_client.SyncClient, 
 def test_an_app_reads_uploads_with_fals_own_guards(client: fal_client.SyncClient) -> None:
     url = client.upload_image(Image.new("RGB", (1, 1), (7, 8, 9)), format="png")
     assert url.startswith("https://v3.fal.media/files/")
-    assert client.run("owner/reading", {"url": url}) == {"read": ["89504e47"] * 3, "color": ["7", "8", "9"]}
+    seen = client.run("owner/reading", {"url": url})
+    assert (seen["read"], seen["colors"]) == (["89504e47"] * 3, ["(7, 8, 9)"] * 2)
+    (uploaded,) = seen["uploaded"]  # by a client in the runner
+    assert httpx.get(uploaded).content == b"from inside"
 
 
 def test_submit_status_result(client: fal_client.SyncClient) -> None:
