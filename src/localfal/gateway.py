@@ -135,6 +135,8 @@ class Gateway:
             if match := PAYLOADS.fullmatch(target.path):
                 require_key(request)
                 return self._payloads.delete_v1(request, match["id"])
+            if target.path == "/v1/storage/files/acl":
+                return await self._storage_api.acl(request)
             return await self._site.api(request, target.path, target.base)
         app, tail = self._app(request, target)
         path = app_requests.app_path(request, target.raw, tail)

@@ -170,6 +170,17 @@ def test_upload(client: fal_client.SyncClient, tmp_path: Path) -> None:
     assert httpx.get(url).content == b"other way"
 
 
+def test_who_may_read_an_upload(client: fal_client.SyncClient) -> None:
+    rules = [fal_client.StorageACLRule(user="nobody", decision="allow")]
+    hidden = fal_client.StorageACL(default="hide", rules=rules)
+    url = client.upload(b"mine", "text/plain", lifecycle=fal_client.StorageSettings(initial_acl=hidden))
+    assert httpx.get(url).status_code == 404
+    key = {"authorization": f"Key {os.environ['FAL_KEY']}"}
+    tokens = "https://rest.fal.ai/storage/auth/token?storage_type=fal-cdn-v3"
+    token = httpx.post(tokens, headers=key, json={}).json()["token"]
+    assert httpx.get(url, headers={"authorization": f"Bearer {token}"}).content == b"mine"
+
+
 def test_upload_in_parts(client: fal_client.SyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fal_client.client.MULTIPART_THRESHOLD", 1000)
     monkeypatch.setattr("fal_client.client.MULTIPART_CHUNK_SIZE", 1000)

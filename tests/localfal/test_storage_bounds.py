@@ -10,6 +10,7 @@ import pytest
 from serving import KEY, Served, eventually
 
 from localfal.errors import BadRequestError, NotFoundError, StorageFullError, TooLargeError
+from localfal.lifecycle import Lifecycle
 from localfal.state import StateFolder
 from localfal.storage import Storage
 
@@ -97,8 +98,8 @@ def test_parts(storage: Storage) -> None:
 
 
 def test_files_expire(storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = storage.create("kept", "x/y", '{"expiration_duration_seconds": 100000}')
-    short = storage.create("short", "x/y", '{"expiration_duration_seconds": 60}')
+    kept = storage.create("kept", "x/y", Lifecycle(expiration_duration_seconds=100_000))
+    short = storage.create("short", "x/y", Lifecycle(expiration_duration_seconds=60))
     for file in (kept, short):
         asyncio.run(storage.write(file, chunks(b"x")))
     now = time.time()
@@ -111,7 +112,7 @@ def test_files_expire(storage: Storage, tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(NotFoundError):
         storage.find(kept.id)
     with pytest.raises(BadRequestError):
-        storage.create("x", "x/y", "nonsense")
+        Lifecycle.of({"x-fal-object-lifecycle": "nonsense"})
 
 
 def test_names_are_made_safe(storage: Storage) -> None:
