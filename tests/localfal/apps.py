@@ -167,10 +167,25 @@ class Graceful(fal.App):
 
 
 class Public(fal.App):
-    """Anybody may call."""
+    """Anybody may call; on fal it would have machines of its own."""
 
-    machine_type = "S"
+    app_name = "another-name"
     app_auth = "public"
+    machine_type = ["GPU-H100", "GPU-H200"]
+    num_gpus = 8
+    regions = ["us-east"]
+    min_concurrency = 3
+    max_concurrency = 9
+    concurrency_buffer = 2
+    concurrency_buffer_perc = 50
+    scaling_delay = 30
+    keep_alive = 1
+    requirements = ["no-such-package-anywhere==1.0"]
+    local_python_modules = ["no_such_module"]
+    app_files = ["no-such-file"]
+    secrets = ["NO_SUCH_SECRET"]
+    data_mounts = ["/data"]
+    metrics_port = 9091
 
     @fal.endpoint("/")
     def work(self, request: Request) -> dict[str, object]:

@@ -161,6 +161,11 @@ def test_a_public_app_needs_no_key_and_hears_nothing_that_is_not_for_it(platform
     assert client.post(f"{platform.origin}/{app_id('Checked')}", json={}).status_code == 401
 
 
+def test_what_is_not_for_this_machine_is_no_obstacle(call, platform: Served) -> None:
+    assert call("Public").status_code == 200
+    eventually(lambda: len(platform.runner_pids()) == len(NAMES))  # one each
+
+
 def test_ready_is_what_fal_calls_ready(call) -> None:
     assert call("Checked").status_code == 200  # whose GET /health answers 500
 

@@ -57,3 +57,14 @@ def test_malformed_access_lists(served: Served, client: httpx.Client, acl: str) 
     response = client.post(f"{served.origin}/files/upload", content=b"x", headers=headers)
     assert (response.status_code, response.json()["error_type"]) == (400, "bad_request")
     assert "initial_acl" in response.json()["detail"]
+
+
+def test_nothing_signs_a_file(served: Served, client: httpx.Client) -> None:
+    url = client.post(f"{served.origin}/files/upload", content=b"x", headers=KEY).json()["access_url"]
+    assert client.post(f"{served.here(url)}/sign", json={"duration": 60}, headers=BEARER).status_code == 404
+    headers = {**KEY, "host": "api.fal.ai"}
+    sign = "/v1/storage/files/sign"
+    response = client.post(
+        f"{served.origin}{sign}", params={"url": url}, json={"expiration_seconds": 60}, headers=headers
+    )
+    assert (response.status_code, f"https://api.fal.ai{sign}" in response.json()["detail"]) == (404, True)
