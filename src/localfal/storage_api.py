@@ -8,6 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
+from localfal.buffer import moving
 from localfal.errors import (
     BadRequestError,
     ForbiddenError,
@@ -95,7 +96,7 @@ class StorageApi:
                 return self._download(file)
             if request.method == "PUT":
                 _require_token(file, request.query_params.get("upload"))
-                await self._storage.write(file, request.stream())
+                await self._storage.write(file, moving(request))
                 return Response()
             raise MethodNotAllowedError("GET, HEAD, PUT")
         raise NotFoundError("File not found")
@@ -110,7 +111,7 @@ class StorageApi:
         url = self._origin + file.path
         if multipart:
             return JSONResponse({"access_url": url, "uploadId": file.upload_token})
-        await self._storage.write(file, request.stream())
+        await self._storage.write(file, moving(request))
         return JSONResponse({"access_url": url})
 
     async def _multipart(self, request: Request, path: str, match: re.Match[str]) -> Response:
@@ -126,7 +127,7 @@ class StorageApi:
         if request.method != "PUT":
             raise MethodNotAllowedError("POST, PUT")
         number = int(match["part"])
-        etag = await self._storage.write_part(file, number, request.stream())
+        etag = await self._storage.write_part(file, number, moving(request))
         return JSONResponse({"partNumber": number, "etag": etag}, headers={"etag": etag})
 
     def _uploads(self, request: Request) -> str:
@@ -178,7 +179,7 @@ def _require_token(file: StoredFile, token: str | None) -> None:
 
 async def _json(request: Request) -> dict[str, Any]:
     body = bytearray()
-    async for chunk in request.stream():
+    async for chunk in moving(request):
         body += chunk
         if len(body) > MAX_JSON_BYTES:
             raise BadRequestError(f"The body is above {MAX_JSON_BYTES} bytes")

@@ -8,11 +8,13 @@ from pathlib import Path
 import httpx
 import pytest
 from serving import KEY, Served, eventually
+from starlette.requests import Request
 
-from localfal.errors import BadRequestError, NotFoundError, StorageFullError, TooLargeError
+from localfal.errors import BadRequestError, NotFoundError, StalledBodyError, StorageFullError, TooLargeError
 from localfal.lifecycle import Lifecycle
 from localfal.state import StateFolder
 from localfal.storage import Storage
+from localfal.storage_api import StorageApi
 
 
 async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
@@ -58,6 +60,22 @@ def test_unfinished_uploads_count_too(storage: Storage, tmp_path: Path) -> None:
     asyncio.run(restarted.write(restarted.create("a", "x/y"), chunks(b"1234567890")))
     with pytest.raises(StorageFullError):
         asyncio.run(restarted.write(restarted.create("a", "x/y"), chunks(b"1")))
+
+
+def test_an_upload_that_stops_coming_is_given_up(
+    storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("localfal.buffer.STALL_SECONDS", 0.01)
+    file = storage.create("a", "x/y")
+    messages = [{"type": "http.request", "body": b"12345", "more_body": True}]
+    scope = {"type": "http", "method": "PUT", "headers": [], "query_string": f"upload={file.upload_token}".encode()}
+
+    async def receive():
+        return messages.pop() if messages else await asyncio.Future()
+
+    with pytest.raises(StalledBodyError):
+        asyncio.run(StorageApi(storage).media(Request(scope, receive), file.path))
+    assert list((tmp_path / "files").iterdir()) == []
 
 
 @pytest.mark.slow
