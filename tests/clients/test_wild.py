@@ -32,7 +32,8 @@ def wild_node() -> Path:
     lock = (WILD / "package-lock.json").read_bytes()
     folder = CACHE / f"node-{hashlib.sha256(lock).hexdigest()[:16]}"
     if not (folder / "complete").exists():
-        shutil.rmtree(folder, ignore_errors=True)
+        for old in CACHE.glob("node-*"):
+            shutil.rmtree(old)
         folder.mkdir(parents=True)
         for name in ("package.json", "package-lock.json", ".npmrc"):
             shutil.copy(WILD / name, folder)
@@ -102,8 +103,9 @@ def test_other_runtimes(
         run(served, program, *call.split(), cwd=wild_node, **variables)
 
 
-def test_huggingface_hub(served: Served, tmp_path: Path) -> None:
-    run(served, sys.executable, str(WILD / "hub_client.py"), cwd=tmp_path)
+@pytest.mark.parametrize("script", ["http_libraries.py", "hub_client.py"])
+def test_python(served: Served, tmp_path: Path, script: str) -> None:
+    run(served, sys.executable, str(WILD / script), cwd=tmp_path)
 
 
 @pytest.mark.parametrize("package", ["fal-client", "node", "node-18", "bun"])
