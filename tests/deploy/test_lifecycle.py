@@ -25,22 +25,14 @@ LONG = {**SHORT, "num_inference_steps": 100, "num_images": 4}
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRun]:
     """One that the last of its tests ends."""
-    app = LocalRun(tmp_path_factory.mktemp("app"), grace_seconds=120)
-    try:
-        app.start()
+    with LocalRun(tmp_path_factory.mktemp("app"), grace_seconds=120) as app:
         yield app
-    finally:
-        app.stop()
 
 
 @pytest.fixture
 def impatient(tmp_path: Path) -> Iterator[LocalRun]:
-    app = LocalRun(tmp_path, grace_seconds=3)
-    try:
-        app.start()
+    with LocalRun(tmp_path, grace_seconds=3) as app:
         yield app
-    finally:
-        app.stop()
 
 
 @pytest.fixture
