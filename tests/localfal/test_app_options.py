@@ -158,6 +158,7 @@ def test_a_public_app_needs_no_key_and_hears_nothing_that_is_not_for_it(platform
     assert seen["headers"]["x-fal-caller-user-id"] == "localfal"
     assert seen["headers"]["x-fal-endpoint"] == app_id("Public")
     assert seen["headers"]["x-mine"] == "kept"
+    assert seen["headers"]["x-fal-object-lifecycle-preference"] == "{}"  # what a request's context shows, none or not
     assert client.post(url).status_code == 200
     submitted = client.post(f"{platform.origin}/queue/{app_id('Public')}").raise_for_status()
     assert client.get(submitted.json()["status_url"]).is_success
