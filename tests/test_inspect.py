@@ -118,7 +118,8 @@ def test_a_mixed_archive_of_real_photos(service: Service) -> None:
     assert by_name["ardern.jpg"].similarity < 0.3 < by_name["obama.jpg"].similarity
     assert (by_name["rocket.jpg"].face, by_name["rocket.jpg"].whose) == (False, None)
     assert by_name["rocket.jpg"].reason == "no face was found"
-    assert "notes.txt" in by_name[None].reason
+    assert "not an image" in by_name["notes.txt"].reason
+    assert (by_name["notes.txt"].used, by_name["notes.txt"].width) == (False, None)
     assert by_name["blurred.jpg"].sharpness < by_name["obama.jpg"].sharpness
     assert report.person.photos >= 3
     assert report.person.agreement > 0.5

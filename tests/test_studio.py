@@ -125,8 +125,8 @@ def test_archives_and_photos_together(client: TestClient) -> None:
         ("image_urls.1/a.png", True),
         (f"image_archive_url/{PHOTOS[0].name}", True),
     ]
-    assert used[3] == (None, False)
-    assert "torn.png" in answer["photos"][3]["reason"]
+    assert used[3] == ("image_urls.1/torn.png", False)
+    assert answer["photos"][3]["reason"].startswith("torn.png cannot be read.")
 
 
 @pytest.mark.parametrize(("form", "kind"), [("jpeg", "JPEG"), ("png", "PNG"), ("webp", "WEBP")])

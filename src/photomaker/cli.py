@@ -272,7 +272,7 @@ def tables(report: "Inspection") -> Iterator[Table | str]:
     for photo in report.photos:
         face = {None: "-", False: "no face", True: photo.whose or "cannot be told"}[photo.face]
         table.add_row(
-            escape(photo.name or "?"),
+            escape(photo.name),
             f"{photo.width} x {photo.height}" if photo.width else "-",
             face,
             "-" if photo.similarity is None else f"{photo.similarity:.2f}",

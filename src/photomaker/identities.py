@@ -16,6 +16,7 @@ from torch import Tensor
 
 from photomaker.method.pipeline import PhotoMakerPipeline
 from photomaker.method.prompts import check_room
+from photomaker.photos.archive import Skipped
 from photomaker.photos.sources import Source, read_sources
 from photomaker.pictures.likeness import reference
 from photomaker.request import Listener, Verdict
@@ -107,12 +108,12 @@ def read_identity(
         said.append(line)
         listener.log(line)
 
-    def skipped(line: str) -> None:
-        log(line)
-        verdicts.append(Verdict(None, line.removeprefix("skipped: ")))
+    def on_skipped(skipped: Skipped) -> None:
+        log(f"skipped: {skipped.reason}")
+        verdicts.append(Verdict(skipped.name, skipped.reason))
 
     with listener.timed("faces"):
-        photos = read_sources(sources, skipped, listener.check)
+        photos = read_sources(sources, on_skipped, listener.check)
         images, embeddings, limited = [photo.image for photo in photos], None, False
         if faces is None:
             check_room(len(photos), room)

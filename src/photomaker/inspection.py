@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from photomaker.errors import FaceDetectionError, FileTooLargeError, RequestError, TooManyPhotosError
 from photomaker.method.prompts import Prompt, check_room
-from photomaker.photos.archive import Photo
+from photomaker.photos.archive import Photo, Skipped
 from photomaker.photos.sources import DOWNLOADS, Source, check_count, check_size, read_source
 from photomaker.reports import ChosenPerson, Fault, InspectedPhoto, InspectedPrompt, Inspection
 from photomaker.request import Listener
@@ -81,12 +81,12 @@ def inspected(
     photos: list[Photo] = []
     unread: list[InspectedPhoto] = []
 
-    def skipped(line: str) -> None:
-        nothing: dict[str, Any] = dict.fromkeys(("name", "width", "height", "face", "whose", "similarity", "sharpness"))
-        unread.append(InspectedPhoto(**nothing, used=False, reason=line.removeprefix("skipped: ")))
+    def on_skipped(skipped: Skipped) -> None:
+        nothing: dict[str, Any] = dict.fromkeys(("width", "height", "face", "whose", "similarity", "sharpness"))
+        unread.append(InspectedPhoto(name=skipped.name, **nothing, used=False, reason=skipped.reason))
 
     for source in sources:
-        photos += faults.attempt(partial(read_source, source, skipped, listener.check)) or []
+        photos += faults.attempt(partial(read_source, source, on_skipped, listener.check)) or []
         try:
             check_count(len(photos), source.field)
         except TooManyPhotosError as error:
