@@ -17,6 +17,7 @@ from torch import Tensor
 from photomaker.method.pipeline import PhotoMakerPipeline
 from photomaker.method.prompts import check_room
 from photomaker.photos.archive import Skipped
+from photomaker.photos.looks import told
 from photomaker.photos.sources import Source, read_sources
 from photomaker.pictures.likeness import reference
 from photomaker.request import Listener, Verdict
@@ -119,8 +120,6 @@ def read_identity(
             check_room(len(photos), room)
             verdicts[:0] = [Verdict(photo.name) for photo in photos]
         else:
-            from photomaker.photos.faces import told  # a deployment without faces starts without InsightFace
-
             looks = faces.look(photos, limit=room, check=listener.check)
             portraits = told(photos, looks, field=sources[0].field, log=log).portraits
             log(f"using {len(portraits)} of {len(photos)} photos")
