@@ -20,8 +20,9 @@ from PIL import Image, ImageDraw, ImageOps
 
 from photomaker.photos.archive import Photo
 from photomaker.photos.face import Face, Floats
-from photomaker.photos.faces import FaceFinder, Portrait, as_box
+from photomaker.photos.faces import FaceFinder, as_box
 from photomaker.photos.images import read_image
+from photomaker.photos.looks import Portrait
 from photomaker.pictures.likeness import likeness, reference
 from tests.assets import PACK, face_root, photo
 

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from dataclasses import field as option
 
 from photomaker.errors import FileTooLargeError, TooManyPhotosError
-from photomaker.photos.archive import MAX_PHOTOS, Photo, Skipped, read_photos
+from photomaker.photos.archive import MAX_PHOTOS, OnSkipped, Photo, Skipped, read_photos
 from photomaker.photos.decoders import Check
 from photomaker.photos.download import MAX_ARCHIVE_BYTES
 
@@ -30,9 +30,15 @@ class Source:
     name: str = ""
 
 
-def read_source(source: Source, on_skipped: Skipped = lambda line: None, check: Check = lambda: None) -> list[Photo]:
+def read_source(
+    source: Source, on_skipped: OnSkipped = lambda skipped: None, check: Check = lambda: None
+) -> list[Photo]:
     """A source's photos, named; raises as :func:`photomaker.photos.archive.read_photos` does."""
-    photos = read_photos(source.data, field=source.field, on_skipped=on_skipped, check=check)
+
+    def skip(skipped: Skipped) -> None:
+        on_skipped(replace(skipped, name=f"{source.name}/{skipped.name}") if source.name else skipped)
+
+    photos = read_photos(source.data, field=source.field, on_skipped=skip, check=check)
     if not source.name:
         return photos
     alone = len(photos) == 1 and photos[0].name == "image"
@@ -40,7 +46,7 @@ def read_source(source: Source, on_skipped: Skipped = lambda line: None, check: 
 
 
 def read_sources(
-    sources: Sequence[Source], on_skipped: Skipped = lambda line: None, check: Check = lambda: None
+    sources: Sequence[Source], on_skipped: OnSkipped = lambda skipped: None, check: Check = lambda: None
 ) -> list[Photo]:
     """All sources' photos, in the sources' order.
 
