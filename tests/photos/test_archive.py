@@ -2,11 +2,12 @@
 
 import gzip
 import io
+import itertools
 import struct
+import sys
 import tarfile
-import time
 import zipfile
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -129,7 +130,7 @@ def test_archives_inside_archives_are_not_opened():
         (b"Rar!\x1a\x07\x01\x00", "RAR"),
         (b"7z\xbc\xaf\x27\x1c", "7-Zip"),
         (b"\xfd7zXZ\0", "xz"),
-        (gzip.compress(b"no tar at all" * 99), "neither a tar archive nor a picture"),
+        (gzip.compress(b"no tar at all" * 99, mtime=0), "neither a tar archive nor a picture"),
         (b"\x1f\x8b\x08", "damaged"),
         (b"BZh9", "damaged"),
         (b"PK\3\4", "damaged"),
@@ -229,11 +230,27 @@ def test_entries_are_counted(contain, monkeypatch):
         read_photos(contain((f"{index}.txt", b"") for index in range(21)))
 
 
+@contextmanager
+def few_calls(limit):
+    """Ends whatever calls functions, Python's own or C's, more often than this: work, whatever the machine's speed."""
+    counted = itertools.count(1)
+
+    def count(_frame, event, _argument):
+        if event in ("call", "c_call") and next(counted) > limit:
+            sys.setprofile(None)
+            pytest.fail(f"more than {limit} calls")
+
+    sys.setprofile(count)
+    try:
+        yield
+    finally:
+        sys.setprofile(None)
+
+
 def test_a_directory_of_millions_is_refused_before_it_is_parsed():
-    start = time.process_time()
-    with pytest.raises(InvalidArchiveError, match="entries"):
-        read_photos(b"PK\3\4" + (b"PK\1\2" + bytes(42)) * 500_000 + b"PK\5\6" + bytes(18))
-    assert time.process_time() - start < 2
+    data = b"PK\3\4" + (b"PK\1\2" + bytes(42)) * 500_000 + b"PK\5\6" + bytes(18)
+    with few_calls(20_000), pytest.raises(InvalidArchiveError, match="entries"):
+        read_photos(data)
 
 
 def test_reading_has_an_end(monkeypatch):
@@ -272,9 +289,9 @@ def extended(body: bytes, kind: bytes = tarfile.XHDTYPE) -> bytes:
     ids=["digits", "lines", "chain", "long name"],
 )
 def test_extended_tar_headers_cost_nothing(headers):
-    start = time.process_time()
-    assert len(names(headers + tarred([("a.jpg", picture())]))) == 1
-    assert time.process_time() - start < 3
+    data = headers + tarred([("a.jpg", picture())])
+    with few_calls(400_000):
+        assert len(names(data)) == 1
 
 
 def test_a_negative_size_in_a_tar():
