@@ -256,8 +256,8 @@ def hidden(picture: Image.Image, face: Face, area: tuple[float, float, float, fl
     left, top, end, low = area
     picture = picture.copy()
     if end > left:
-        box = (x + left * width, y + top * height, x + end * width, y + low * height)
-        picture.paste("black", tuple(map(round, box)))
+        corner = round(x + left * width), round(y + top * height)
+        picture.paste("black", (*corner, round(x + end * width), round(y + low * height)))
     return picture
 
 
