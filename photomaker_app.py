@@ -57,9 +57,10 @@ def cancelling(path: str) -> Any:
 
     @fal.endpoint(path)
     async def cancel(
-        self: Any, x_fal_request_id: str | None = Header(None, include_in_schema=False)
+        self: Any, response: Response, x_fal_request_id: str | None = Header(None, include_in_schema=False)
     ) -> dict[str, bool]:
         """Stop a running request between two steps."""
+        response.headers.update(UNBILLED)
         return {"cancelled": self.callers.cancel(x_fal_request_id)}
 
     return cancel
@@ -164,11 +165,11 @@ class PhotoMaker(fal.App):
         x_fal_request_id: str | None = Header(None, include_in_schema=False),
     ) -> Inspection:
         """What would be used of photos and prompt, and every fault of them at once; costs no GPU time."""
-        response.headers[BILLABLE] = "0"
+        response.headers.update(UNBILLED)
         return await self.callers.attended(partial(self.inspection, input), request, x_fal_request_id)
 
     @fal.endpoint("/healthy", health_check=fal.HealthCheck(timeout_seconds=10, failure_threshold=3))
-    async def healthy(self) -> dict[str, bool]:
+    async def healthy(self, response: Response) -> dict[str, bool]:
         """For the platform: 503 once the device computes nothing any more, so that the runner is replaced."""
         try:
             alive = await asyncio.wait_for(asyncio.to_thread(self.service.device.alive), PROBE_SECONDS)
@@ -176,6 +177,7 @@ class PhotoMaker(fal.App):
             alive = False
         if not alive:
             raise HTTPException(503, "The device does not answer.", UNBILLED)
+        response.headers.update(UNBILLED)
         return {"healthy": True}
 
     # The platform calls an endpoint's own, when a caller cancels or leaves.

@@ -29,14 +29,26 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:starlette")
 def test_the_fields_are_those_of_fals_siblings() -> None:
     """Names, types and defaults as most of fal's picture endpoints have them."""
     fields = PhotomakerStudioInput.model_json_schema()["properties"]
-    for name, kind, default in (
-        ("sync_mode", "boolean", False),
-        ("enable_safety_checker", "boolean", True),
-        ("output_format", "string", "jpeg"),
-        ("negative_prompt", "string", ""),
-        ("num_images", "integer", 1),
-    ):
-        assert (fields[name]["type"], fields[name]["default"]) == (kind, default), name
+    assert {name: (field.get("type"), field.get("default")) for name, field in fields.items()} == {
+        "prompt": ("string", None),
+        "image_urls": ("array", []),
+        "image_archive_url": ("string", None),
+        "style": ("string", "Photographic"),
+        "base_pipeline": ("string", "photomaker"),
+        "image_size": (None, "square_hd"),  # either of two
+        "negative_prompt": ("string", ""),
+        "style_strength": ("integer", 20),
+        "num_inference_steps": ("integer", 50),
+        "guidance_scale": ("number", 5),
+        "num_images": ("integer", 1),
+        "seed": ("integer", None),
+        "initial_image_url": ("string", None),
+        "initial_image_strength": ("number", 0.5),
+        "output_format": ("string", "jpeg"),
+        "sync_mode": ("boolean", False),
+        "enable_safety_checker": ("boolean", True),
+    }
+    assert (fields["num_inference_steps"]["minimum"], fields["num_inference_steps"]["maximum"]) == (1, 100)
     assert fields["output_format"]["enum"] == ["jpeg", "png", "webp"]
     size = fields["image_size"]
     assert size["default"] == "square_hd"
@@ -48,6 +60,23 @@ def test_the_fields_are_those_of_fals_siblings() -> None:
     output = PhotomakerStudioOutput.model_json_schema(mode="serialization")["properties"]
     assert list(output)[:5] == ["images", "timings", "seed", "has_nsfw_concepts", "prompt"]
     assert list(output)[5:] == ["photos", "likeness"]
+
+
+def test_example_inputs_are_taken() -> None:
+    fields = PhotomakerStudioInput.model_json_schema()["properties"]
+    examples = {name: field["examples"][0] for name, field in fields.items() if "examples" in field}
+    assert set(examples) == {"prompt", "image_urls", "image_archive_url", "negative_prompt", "seed"}
+    assert PhotomakerStudioInput.model_validate(examples).model_dump(include=set(examples)) == examples
+
+
+def test_the_about_text_names_every_endpoint(client: TestClient) -> None:
+    """fal shows the root endpoint's own as Markdown."""
+    document = client.get("/openapi.json").json()
+    about = document["paths"]["/"]["post"]["description"]
+    assert about.startswith("Customizing Realistic Human Photos via Stacked ID Embedding")
+    for path in ("/", "/studio", "/studio/stream", "/inspect"):
+        assert f"- **`{path}`**" in about
+        assert document["paths"][path]["post"]["description"]
 
 
 def test_every_model_has_its_order(client: TestClient) -> None:
@@ -231,10 +260,17 @@ def test_cancelling(client: TestClient) -> None:
     assert (answers[0].status_code, answers[0].headers["x-fal-billable-units"]) == (499, "0")
 
 
+@pytest.mark.parametrize("path", ["/cancel", "/studio/cancel", "/studio/stream/cancel", "/inspect/cancel"])
+def test_cancelling_nothing_costs_nothing(path: str, client: TestClient) -> None:
+    answer = client.post(path, headers={"x-fal-request-id": "nobody's"})
+    assert (answer.json(), answer.headers["x-fal-billable-units"]) == ({"cancelled": False}, "0")
+
+
 def test_health(client: TestClient, service: Any) -> None:
     """Well while idle and while a request moves on; not when the device is stuck."""
     device = service.device
-    assert client.post("/healthy").json() == {"healthy": True}
+    well = client.post("/healthy")
+    assert (well.json(), well.headers["x-fal-billable-units"]) == ({"healthy": True}, "0")
     with device.held(Listener()):
         assert client.post("/healthy").status_code == 200
         device.moved_at -= 24 * 3600

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from photomaker.errors import FileTooLargeError, RequestError, TooManyPhotosErro
 from photomaker.method.prompts import Prompt, check_room
 from photomaker.photos.archive import Photo, Skipped
 from photomaker.photos.looks import NOT_THE_PERSON, Look, Looks, no_face
-from photomaker.photos.sources import DOWNLOADS, Source, check_count, check_size, read_source
+from photomaker.photos.sources import DOWNLOADS, Source, check_count, check_size, read_each
 from photomaker.reports import ChosenPerson, Fault, InspectedPhoto, InspectedPrompt, Inspection
 from photomaker.request import Listener
 
@@ -86,14 +87,15 @@ def inspected(
         nothing: dict[str, Any] = dict.fromkeys(("width", "height", "face", "whose", "similarity", "sharpness"))
         unread.append(InspectedPhoto(name=skipped.name, **nothing, used=False, reason=skipped.reason))
 
-    for source in sources:
-        photos += faults.attempt(partial(read_source, source, on_skipped, listener.check)) or []
-        try:
-            check_count(len(photos), source.field)
-        except TooManyPhotosError as error:
-            faults.add(error)
-            photos = photos[: error.context["max_count"]]
-            break
+    with closing(read_each(sources, on_skipped, listener.check)) as reading:
+        for source, read in reading:
+            photos += faults.attempt(read) or []
+            try:
+                check_count(len(photos), source.field)
+            except TooManyPhotosError as error:
+                faults.add(error)
+                photos = photos[: error.context["max_count"]]
+                break
     room = None if prompt is None else prompt.room
     looks = None
     if faces is None:

@@ -1,15 +1,19 @@
 """The photos of a request, however they were sent: single ones, archives, or several of either."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from dataclasses import field as option
+from functools import partial
+from threading import Event
 
-from photomaker.errors import FileTooLargeError, TooManyPhotosError
+from photomaker.errors import Cancelled, FileTooLargeError, TooManyPhotosError
 from photomaker.photos.archive import MAX_PHOTOS, OnSkipped, Photo, Skipped, read_photos
-from photomaker.photos.decoders import Check
+from photomaker.photos.decoders import Check, decoders
 from photomaker.photos.download import MAX_ARCHIVE_BYTES
+from photomaker.photos.formats import SNIFFED_BYTES, is_image
 
 DOWNLOADS = 4  # at once
 MAX_OF_SEVERAL_BYTES = 128 * 1024**2  # one of them; so many are in memory at once, and MAX_ARCHIVE_BYTES in all
@@ -55,10 +59,41 @@ def read_sources(
         RequestError: As of each source.
     """
     photos: list[Photo] = []
-    for source in sources:
-        photos += read_source(source, on_skipped, check)
-        check_count(len(photos), source.field)
+    with closing(read_each(sources, on_skipped, check)) as reading:
+        for source, read in reading:
+            photos += read()
+            check_count(len(photos), source.field)
     return photos
+
+
+def read_each(
+    sources: Sequence[Source], on_skipped: OnSkipped, check: Check
+) -> Generator[tuple[Source, Callable[[], list[Photo]]], None, None]:
+    """Each source, in order, and what gives its photos or raises its error.
+
+    Single photos are decoded side by side; an archive sees to that itself. To be closed: that ends what is under way.
+    """
+    left = Event()
+
+    def check_both() -> None:
+        check()
+        if left.is_set():
+            raise Cancelled
+
+    with ThreadPoolExecutor(decoders().count, "photo") as pool:
+        ahead = {
+            number: pool.submit(read_source, source, on_skipped, check_both)
+            for number, source in enumerate(sources)
+            if is_image(source.data[:SNIFFED_BYTES])
+        }
+        try:
+            for number, source in enumerate(sources):
+                running = ahead.get(number)
+                yield source, partial(read_source, source, on_skipped, check) if running is None else running.result
+        finally:
+            left.set()
+            for running in ahead.values():
+                running.cancel()
 
 
 def check_count(photos: int, field: str) -> None:
