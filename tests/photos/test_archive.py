@@ -23,7 +23,7 @@ from photomaker.errors import (
     TooManyPhotosError,
 )
 from photomaker.photos import archive, meter
-from photomaker.photos.archive import MAX_PHOTOS, read_photos
+from photomaker.photos.archive import MAX_PHOTOS, Skipped, read_photos
 from tests.photos.samples import BLUE, CONTAINERS, RED, close, in_every_container, picture, tarred, zipped
 
 
@@ -36,7 +36,7 @@ def names(data: bytes) -> list[str]:
 
 @in_every_container
 def test_photos_come_in_natural_order_from_any_container(contain):
-    lines: list[str] = []
+    skipped: list[Skipped] = []
     data = contain(
         [
             ("10.JPG", picture()),
@@ -49,11 +49,11 @@ def test_photos_come_in_natural_order_from_any_container(contain):
             (".thumbnails/2.jpg", picture()),
         ]
     )
-    photos = read_photos(data, on_skipped=lines.append)
+    photos = read_photos(data, on_skipped=skipped.append)
     assert [photo.name for photo in photos] == ["2.jpg", "3.webp", "10.JPG", "photos/of me/1.PNG"]
     assert {photo.image.mode for photo in photos} == {"RGB"}
     assert {photo.image.size for photo in photos} == {(64, 48)}
-    assert lines == ["skipped: photos/notes.txt is not an image in a supported format."]
+    assert skipped == [Skipped("photos/notes.txt", "photos/notes.txt is not an image in a supported format.")]
 
 
 @in_every_container
@@ -65,10 +65,10 @@ def test_long_and_foreign_names(contain):
 
 
 def test_control_characters_do_not_reach_messages():
-    lines: list[str] = []
+    skipped: list[Skipped] = []
     data = zipped([("a\x1b[31m\n.txt", b"x"), ("ok\u202e.jpg", picture())])
-    assert [photo.name for photo in read_photos(data, on_skipped=lines.append)] == ["ok?.jpg"]
-    assert lines == ["skipped: a?[31m?.txt is not an image in a supported format."]
+    assert [photo.name for photo in read_photos(data, on_skipped=skipped.append)] == ["ok?.jpg"]
+    assert skipped == [Skipped("a?[31m?.txt", "a?[31m?.txt is not an image in a supported format.")]
 
 
 def test_names_are_never_paths():
@@ -113,10 +113,10 @@ def test_an_archive_without_photos(contain):
 
 
 def test_archives_inside_archives_are_not_opened():
-    lines: list[str] = []
+    skipped: list[Skipped] = []
     with pytest.raises(TooFewPhotosError):
-        read_photos(zipped([("inner.zip", zipped([("a.jpg", picture())]))]), on_skipped=lines.append)
-    assert lines == ["skipped: inner.zip is not an image in a supported format."]
+        read_photos(zipped([("inner.zip", zipped([("a.jpg", picture())]))]), on_skipped=skipped.append)
+    assert skipped == [Skipped("inner.zip", "inner.zip is not an image in a supported format.")]
 
 
 @pytest.mark.parametrize(
@@ -161,11 +161,12 @@ def test_an_archive_cut_short(contain):
 
 
 def test_a_damaged_photo_beside_good_ones_is_skipped():
-    lines: list[str] = []
+    skipped: list[Skipped] = []
     data = bytearray(zipped([("bad.jpg", picture()), ("cut.jpg", picture()[:400]), ("good.jpg", picture())]))
     data[data.index(b"\xff\xd8") + 300] ^= 0xFF  # its checksum no longer fits
-    assert [photo.name for photo in read_photos(bytes(data), on_skipped=lines.append)] == ["good.jpg"]
-    assert [line.partition(" cannot be read. ")[0] for line in lines] == ["skipped: bad.jpg", "skipped: cut.jpg"]
+    assert [photo.name for photo in read_photos(bytes(data), on_skipped=skipped.append)] == ["good.jpg"]
+    assert [one.name for one in skipped] == ["bad.jpg", "cut.jpg"]
+    assert all(one.reason.startswith(f"{one.name} cannot be read. ") for one in skipped)
 
 
 def test_only_unusable_photos_say_what_is_wrong_with_the_first():
