@@ -5,8 +5,10 @@ fal's toolkit, and of careful apps, first look the host up, refuse an address th
 the look-up of a host of fal's answers with a public address that is nobody's, and a connection to that address goes to
 the gateway, whose certificate names the host.
 
-Of the standard library alone: a program's own Python, which need not have localfal, loads it from this file.
+Of the standard library alone: a program's own Python, which may be an older one, loads it from this file.
 """
+
+from __future__ import annotations
 
 import re
 import socket

@@ -3,6 +3,8 @@
 A `sitecustomize` that this one hides is loaded behind it.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 from importlib.machinery import ModuleSpec, PathFinder
@@ -12,7 +14,7 @@ from types import ModuleType
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-def _load(spec: "ModuleSpec | None") -> "ModuleType | None":
+def _load(spec: ModuleSpec | None) -> ModuleType | None:
     if spec is None or spec.loader is None:
         return None
     module = module_from_spec(spec)
