@@ -23,6 +23,8 @@ from localfal.storage import PASSIVE_TYPES, Storage, StoredFile
 MAX_JSON_BYTES = 1024 * 1024
 TOKEN_LIFETIME = timedelta(days=1)
 
+TOKENS = "/storage/auth/token"
+INITIATE, INITIATE_MULTIPART = "/storage/upload/initiate", "/storage/upload/initiate-multipart"
 FILE = re.compile(r"^/files/(?P<id>[0-9a-f]{32})/(?P<name>[^/]+)$")
 FILE_URL = re.compile(r"https?://[^/]+/files/(?P<id>[0-9a-f]{32})/[^/]+")
 MULTIPART = re.compile(
@@ -41,10 +43,12 @@ class StorageApi:
         """`rest.fal.ai/storage/…`."""
         if path == "/storage/files/acl":
             return await self.acl(request)
+        if path not in (TOKENS, INITIATE, INITIATE_MULTIPART):
+            raise NotFoundError(f"Path {path} not found")
         if request.method != "POST":
             raise MethodNotAllowedError("POST")
         _require_authorization(request)
-        if path == "/storage/auth/token":
+        if path == TOKENS:
             expires = datetime.now(UTC) + TOKEN_LIFETIME
             return JSONResponse(
                 {
@@ -54,8 +58,6 @@ class StorageApi:
                     "expires_at": expires.isoformat(),
                 }
             )
-        if path not in ("/storage/upload/initiate", "/storage/upload/initiate-multipart"):
-            raise NotFoundError(f"Path {path} not found")
         body = await _json(request)
         name, content_type = body.get("file_name"), body.get("content_type")
         if not isinstance(name, str) or not isinstance(content_type, str):
@@ -64,7 +66,7 @@ class StorageApi:
         url = self._origin + file.path
         place = self._uploads(request) + file.path
         upload = f"{place}?upload={file.upload_token}"
-        if path.endswith("-multipart"):
+        if path == INITIATE_MULTIPART:
             upload = f"{place}/multipart/{file.upload_token}"
         return JSONResponse({"upload_url": upload, "file_url": url})
 
@@ -99,7 +101,7 @@ class StorageApi:
                 await self._storage.write(file, moving(request))
                 return Response()
             raise MethodNotAllowedError("GET, HEAD, PUT")
-        raise NotFoundError("File not found")
+        raise NotFoundError(f"Path {path} not found")
 
     async def _upload(self, request: Request, *, multipart: bool) -> Response:
         if request.method != "POST":

@@ -36,7 +36,7 @@ def test_unknown_things(served: Served, client: httpx.Client) -> None:
         f"/queue/{APP_ID}/requests/{UNKNOWN}/status/stream": 404,
         "/files/00000000000000000000000000000000/x.png": 404,
         "/files/%2e%2e/state.db": 404,
-        "/storage/other": 405,
+        "/storage/other": 404,
         f"/{APP_ID}/nowhere": 404,
     }.items():
         response = client.get(served.origin + path, headers=KEY)

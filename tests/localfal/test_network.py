@@ -55,9 +55,10 @@ def test_every_host_of_fals_is_answered_here_and_by_its_name(served: Served) -> 
         uploaded = client.post("https://v3.fal.media/files/upload", content=b"here").json()["access_url"]
         for host in ("fal.media", "v3.fal.media", "v3b.fal.media"):
             assert client.get(f"https://{host}{httpx.URL(uploaded).path}").content == b"here"
-        for host in ("api.fal.ai", "fal.ai"):
-            response = client.get(f"https://{host}/no/such/path")
-            assert (response.status_code, f"https://{host}/no/such/path" in response.text) == (404, True)
+        for host in ("api.fal.ai", "fal.ai", "rest.fal.ai", "v3.fal.media"):
+            for method in ("GET", "POST"):
+                response = client.request(method, f"https://{host}/no/such/path")
+                assert (response.status_code, "/no/such/path" in response.text) == (404, True)
 
 
 PROGRAM = """
