@@ -46,6 +46,8 @@ CALLER_ID = "localfal"
 FOR_PLATFORM = ("fal_webhook", "fal_max_queue_length", TOKEN_PARAMETER)
 PATH_CHARACTERS = "/:@!$&'()*+,;=~"
 HINT_HEADER = "x-fal-runner-hint"
+# An app's request context has it, whatever the caller says.
+LIFECYCLE_HEADER = "x-fal-object-lifecycle-preference"
 
 
 def app_path(connection: HTTPConnection, raw: str, tail: str) -> str:
@@ -66,7 +68,8 @@ def app_headers(connection: HTTPConnection, app_id: str, path: str) -> dict[str,
         if name not in NOT_FOR_APP and not name.startswith(NOT_FOR_APP_PREFIXES)
     }
     endpoint = app_id + path.partition("?")[0].rstrip("/")
-    return {**kept, "x-fal-endpoint": endpoint, "x-fal-caller-user-id": CALLER_ID}
+    told = {"x-fal-endpoint": endpoint, "x-fal-caller-user-id": CALLER_ID}
+    return {LIFECYCLE_HEADER: "{}", **kept, **told}
 
 
 def submission(request: Request, app_id: str, path: str, body: bytes, default_start: float | None) -> Submission:

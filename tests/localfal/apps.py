@@ -102,6 +102,7 @@ class Impatient(fal.App):
 
     machine_type = "S"
     request_timeout = 2
+    termination_grace_period_seconds = 1
     skip_retry_conditions = ["timeout"]
 
     @fal.endpoint("/")
@@ -119,6 +120,15 @@ class Impatient(fal.App):
                 await asyncio.sleep(0.1)
 
         return StreamingResponse(events(), media_type="text/event-stream")
+
+    @fal.endpoint("/listening")
+    async def listen(self, order: Order, request: Request) -> dict[str, str]:
+        try:
+            async with cancel_on_disconnect(request):
+                await asyncio.sleep(600)
+        finally:
+            note(order.journal, "left")
+        return {}
 
     @fal.endpoint("/socket", is_websocket=True)
     async def socket(self, websocket: WebSocket) -> None:

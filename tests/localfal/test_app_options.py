@@ -18,8 +18,8 @@ TIMED_OUT = {"detail": "Request timed out", "error_type": "request_timeout"}
 
 @pytest.fixture
 def call(platform: Served, client: httpx.Client) -> Callable[..., httpx.Response]:
-    def call(app: str, /, sent: dict[str, str] | None = None, **order: object) -> httpx.Response:
-        url = f"{platform.origin}/{app_id(app)}"
+    def call(app: str, /, sent: dict[str, str] | None = None, path: str = "", **order: object) -> httpx.Response:
+        url = f"{platform.origin}/{app_id(app)}{path}"
         return client.post(url, json=order, headers={**KEY, **(sent or {})})
 
     return call
@@ -52,6 +52,9 @@ def test_request_timeout_ends_a_request_and_its_runner(call, queued, tmp_path: P
     workers = [process for _, process in runs(journal)]
     assert len(workers) == 2  # skip_retry_conditions = ["timeout"]
     eventually(lambda: all(map(is_over, workers)))  # the work goes on nowhere
+    told = tmp_path / "told"
+    assert call("Impatient", path="/listening", journal=str(told)).status_code == 504
+    eventually(lambda: [text for _, text in runs(told)] == ["left"])
     assert call("Impatient").status_code == 200
 
 
@@ -155,6 +158,7 @@ def test_a_public_app_needs_no_key_and_hears_nothing_that_is_not_for_it(platform
     assert seen["headers"]["x-fal-caller-user-id"] == "localfal"
     assert seen["headers"]["x-fal-endpoint"] == app_id("Public")
     assert seen["headers"]["x-mine"] == "kept"
+    assert seen["headers"]["x-fal-object-lifecycle-preference"] == "{}"  # what a request's context shows, none or not
     assert client.post(url).status_code == 200
     submitted = client.post(f"{platform.origin}/queue/{app_id('Public')}").raise_for_status()
     assert client.get(submitted.json()["status_url"]).is_success

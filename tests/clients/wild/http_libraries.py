@@ -6,6 +6,7 @@ import os
 import time
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import aiohttp
@@ -65,7 +66,7 @@ def completed(call: Call, request: dict[str, str]) -> tuple[int, Any]:
     return sent(call, "GET", request["response_url"])
 
 
-for call in (by_httpx, by_requests, by_urllib, by_urllib3, by_aiohttp):
+def check(call: Call) -> None:
     name = call.__name__
     _, submitted = sent(call, "POST", APP, {"prompt": "by hand"})
     assert submitted["status_url"].startswith(f"{APP}/requests/"), name
@@ -85,3 +86,7 @@ for call in (by_httpx, by_requests, by_urllib, by_urllib3, by_aiohttp):
     status, error = completed(call, refused)
     assert (status, error["detail"][0]["type"]) == (422, "string_too_short"), name
     assert sent(call, "POST", "https://fal.run/no/body", {})[0] == 404, name
+
+
+with ThreadPoolExecutor() as threads:
+    list(threads.map(check, (by_httpx, by_requests, by_urllib, by_urllib3, by_aiohttp)))
