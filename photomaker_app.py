@@ -9,15 +9,11 @@ import math
 import os
 import time
 import tomllib
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
-from contextvars import copy_context
-from dataclasses import dataclass
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import Any, TypeVar
+from typing import Any
 
 import fal
 from fal.auth import fetch_auth_credentials
@@ -25,21 +21,21 @@ from fal.exceptions import GPUException, UnauthenticatedException, catch_gpu_exc
 from fal.toolkit import Image
 from fal.toolkit.compilation import synchronized_inductor_cache
 from fal.toolkit.file.types import RepositoryId
-from fal.toolkit.image import ImageSize
 from fastapi import FastAPI, Header, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.middleware import Middleware
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from photomaker.answers import BILLABLE, UNBILLED, Failures, answered, refused, told, unreadable
+from photomaker.callers import Callers
+from photomaker.delivery import delivered, units
 from photomaker.deployment import Deployment, chosen_path
 from photomaker.events import Events
 from photomaker.payload import DeployPayload
 from photomaker.reports import Inspection, PhotoVerdict, Timings
-from photomaker.schema import (
-    PhotomakerInput,
+from photomaker.schema import PhotomakerInput, PhotomakerOutput
+from photomaker.studio_schema import (
     PhotomakerInspectInput,
-    PhotomakerOutput,
     PhotomakerStudioEvent,
     PhotomakerStudioInput,
     PhotomakerStudioOutput,
@@ -48,11 +44,7 @@ from photomaker.schema import (
 ROOT = Path(__file__).parent
 DEPLOYMENT_FILE = chosen_path(default=ROOT / "fal.toml")
 DEPLOYMENT = Deployment.read(DEPLOYMENT_FILE)
-BILLABLE = "x-fal-billable-units"
-UNBILLED = {BILLABLE: "0"}
 PROBE_SECONDS = 5.0  # for a device to compute a sum
-MEGAPIXEL = 1024 * 1024
-T = TypeVar("T")
 DEFAULT_GRACE_SECONDS = 5  # fal's own, between SIGTERM and SIGKILL
 GOODBYE_SECONDS = 2.0  # of it, for the step under way, the answer and the end of the process
 PINNED = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
@@ -65,13 +57,11 @@ def cancelling(path: str) -> Any:
 
     @fal.endpoint(path)
     async def cancel(
-        self: Any, x_fal_request_id: str | None = Header(None, include_in_schema=False)
+        self: Any, response: Response, x_fal_request_id: str | None = Header(None, include_in_schema=False)
     ) -> dict[str, bool]:
         """Stop a running request between two steps."""
-        event = self.running.get(x_fal_request_id or "")
-        if event is not None:
-            event.set()
-        return {"cancelled": event is not None}
+        response.headers.update(UNBILLED)
+        return {"cancelled": self.callers.cancel(x_fal_request_id)}
 
     return cancel
 
@@ -80,7 +70,8 @@ class PhotoMaker(fal.App):
     """PhotoMaker: customized realistic human photos via stacked ID embedding."""
 
     requirements = [PINNED, HEADLESS, ["."]]  # in layers: the project's own code changes more often than its pins
-    local_python_modules = ["photomaker.schema"]  # it uses fal's Image, and fal is not installed on a runner
+    # They use fal's Image, and fal is not installed on a runner.
+    local_python_modules = ["photomaker.schema", "photomaker.studio_schema", "photomaker.delivery"]
     locals().update(DEPLOYMENT.app.attributes())
     deployment = DeployPayload(DEPLOYMENT, DEPLOYMENT_FILE)
     stop_at = math.inf  # in time.monotonic()'s seconds; past it, what still runs is given up
@@ -103,7 +94,7 @@ class PhotoMaker(fal.App):
         with synchronized_inductor_cache("photomaker") if shared else nullcontext():
             self.service = Service.start(deployment, log=say)
         self.repository = repository_here()
-        self.running: dict[str, Event] = {}
+        self.callers = Callers()
 
     def handle_exit(self) -> None:
         """SIGTERM: a running request may use the grace period to finish; what cannot goes to another runner."""
@@ -131,7 +122,7 @@ class PhotoMaker(fal.App):
 
         Image *i* is made from `seed + i` alone. A picture that the safety check withholds is black and keeps its place.
         """
-        output = await self.attended(partial(self.pictures, input), request, x_fal_request_id)
+        output = await self.callers.attended(partial(self.pictures, input), request, x_fal_request_id)
         response.headers[BILLABLE] = str(len(output.images))
         return output
 
@@ -144,7 +135,7 @@ class PhotoMaker(fal.App):
         x_fal_request_id: str | None = Header(None, include_in_schema=False),
     ) -> PhotomakerStudioOutput:
         """ "/" with what fal's sibling endpoints offer, and an answer that tells how good the likeness is."""
-        output = await self.attended(partial(self.studio_pictures, input), request, x_fal_request_id)
+        output = await self.callers.attended(partial(self.studio_pictures, input), request, x_fal_request_id)
         response.headers[BILLABLE] = str(sum(units(image.width, image.height) for image in output.images))
         return output
 
@@ -158,12 +149,12 @@ class PhotoMaker(fal.App):
         """ "/studio" as server-sent events: progress, a preview every few steps, and last "/studio"'s answer."""
         events = Events()
         work = partial(self.studio_events, input, events)
-        working = asyncio.create_task(self.attended(work, request, x_fal_request_id))
+        working = asyncio.create_task(self.callers.attended(work, request, x_fal_request_id))
         working.add_done_callback(events.end)
         first = await events.next(working)  # what is wrong with the input is answered as everywhere, with its status
         size = self.service.size(studio_request(input, 0))
         headers = {BILLABLE: str(input.num_images * units(*size)), "cache-control": "no-store"}
-        return StreamingResponse(events.sent(first, working, refusal), media_type="text/event-stream", headers=headers)
+        return StreamingResponse(events.sent(first, working, told), media_type="text/event-stream", headers=headers)
 
     @fal.endpoint("/inspect")
     async def inspect(
@@ -174,18 +165,19 @@ class PhotoMaker(fal.App):
         x_fal_request_id: str | None = Header(None, include_in_schema=False),
     ) -> Inspection:
         """What would be used of photos and prompt, and every fault of them at once; costs no GPU time."""
-        response.headers[BILLABLE] = "0"
-        return await self.attended(partial(self.inspection, input), request, x_fal_request_id)
+        response.headers.update(UNBILLED)
+        return await self.callers.attended(partial(self.inspection, input), request, x_fal_request_id)
 
     @fal.endpoint("/healthy", health_check=fal.HealthCheck(timeout_seconds=10, failure_threshold=3))
-    async def healthy(self) -> dict[str, bool]:
+    async def healthy(self, response: Response) -> dict[str, bool]:
         """For the platform: 503 once the device computes nothing any more, so that the runner is replaced."""
         try:
-            alive = await asyncio.wait_for(asyncio.to_thread(self.service.alive), PROBE_SECONDS)
+            alive = await asyncio.wait_for(asyncio.to_thread(self.service.device.alive), PROBE_SECONDS)
         except TimeoutError:
             alive = False
         if not alive:
             raise HTTPException(503, "The device does not answer.", UNBILLED)
+        response.headers.update(UNBILLED)
         return {"healthy": True}
 
     # The platform calls an endpoint's own, when a caller cancels or leaves.
@@ -200,28 +192,7 @@ class PhotoMaker(fal.App):
         app.exception_handler(RequestValidationError)(refused)
         app.exception_handler(400)(unreadable)
         # Innermost. A handler of Exception is outermost, and what it has answered still goes to the log, paths and all.
-        app.user_middleware.append(Middleware(Failures))
-
-    async def attended(self, work: Callable[[Event], T], request: Request, request_id: str | None) -> T:
-        """Work in a thread, given up when the caller cancels it, hangs up, or the runner's time is over."""
-        with self.cancellable(request_id) as cancelled:
-            watching = asyncio.create_task(disconnect(request, cancelled))
-            try:
-                return await asyncio.to_thread(work, cancelled)
-            finally:
-                cancelled.set()
-                watching.cancel()
-
-    @contextmanager
-    def cancellable(self, request_id: str | None) -> Iterator[Event]:
-        """What ends a request's work once it is set; ``/cancel`` finds it by the request's id."""
-        cancelled = Event()
-        if request_id:
-            self.running[request_id] = cancelled
-        try:
-            yield cancelled
-        finally:
-            self.running.pop(request_id or "", None)
+        app.user_middleware.append(Middleware(Failures, log=say, answer=failed))
 
     def pictures(self, input: PhotomakerInput, cancelled: Event) -> PhotomakerOutput:
         """The answer of "/"."""
@@ -229,20 +200,21 @@ class PhotoMaker(fal.App):
 
         seed = draw_seed() if input.seed is None else input.seed
         wanted = Request(**input.model_dump(exclude={"seed"}), seed=seed)
-        with refusals(cancelled):
-            delivered = self.delivered(wanted, self.listener(cancelled), "png", self.repository)
-        return PhotomakerOutput(images=[each.file for each in delivered], seed=seed)
+        with answered(cancelled, say):
+            pictures = self.service.generate(wanted, self.listener(cancelled))
+            files = [each.file for each in delivered(pictures, "png", self.repository, say)]
+        return PhotomakerOutput(images=files, seed=seed)
 
     def studio_pictures(self, input: PhotomakerStudioInput, cancelled: Event) -> PhotomakerStudioOutput:
         """The answer of "/studio"."""
-        with refusals(cancelled):
+        with answered(cancelled, say):
             return self.studio_answer(input, self.listener(cancelled))
 
     def inspection(self, input: PhotomakerInspectInput, cancelled: Event) -> Inspection:
         """The answer of "/inspect"."""
         from photomaker.service import Request
 
-        with refusals(cancelled):
+        with answered(cancelled, say):
             return self.service.inspect(Request(**input.model_dump()), self.listener(cancelled))
 
     def studio_events(self, input: PhotomakerStudioInput, events: Events, cancelled: Event) -> None:
@@ -256,7 +228,7 @@ class PhotoMaker(fal.App):
             images = [Image.from_bytes(data, "jpeg", repository="in_memory") for data in previews]
             events.put(PhotomakerStudioEvent(step=done, steps=steps, previews=images))
 
-        with refusals(cancelled):
+        with answered(cancelled, say):
             events.put(self.studio_answer(input, self.listener(cancelled, on_step=on_step, on_preview=on_preview)))
 
     def studio_answer(self, input: PhotomakerStudioInput, listener: Any) -> PhotomakerStudioOutput:
@@ -264,16 +236,17 @@ class PhotoMaker(fal.App):
 
         seed = draw_seed() if input.seed is None else input.seed
         repository = "in_memory" if input.sync_mode else self.repository
-        delivered = self.delivered(studio_request(input, seed), listener, input.output_format, repository)
+        pictures = self.service.generate(studio_request(input, seed), listener)
+        made = delivered(pictures, input.output_format, repository, say)
         report = listener.report
         return PhotomakerStudioOutput(
-            images=[each.file for each in delivered],
-            timings=Timings(**report.seconds, upload=sum(each.seconds for each in delivered)),
+            images=[each.file for each in made],
+            timings=Timings(**report.seconds, upload=sum(each.seconds for each in made)),
             seed=seed,
-            has_nsfw_concepts=[each.picture.withheld for each in delivered],
+            has_nsfw_concepts=[each.picture.withheld for each in made],
             prompt=report.prompt,
             photos=[PhotoVerdict(name=one.name, used=one.reason is None, reason=one.reason) for one in report.photos],
-            likeness=[each.picture.likeness for each in delivered],
+            likeness=[each.picture.likeness for each in made],
         )
 
     def listener(self, cancelled: Event, **hooks: Any) -> Any:
@@ -285,36 +258,6 @@ class PhotoMaker(fal.App):
             cancelled=lambda: cancelled.is_set() or time.monotonic() > self.stop_at,
             **{"on_step": lambda done, steps: say(f"step {done}/{steps}")} | hooks,
         )
-
-    def delivered(self, wanted: Any, listener: Any, format: Any, repository: RepositoryId) -> list["Delivered"]:
-        """Pictures made, and each compared, encoded and uploaded while the next is decoded."""
-        with ThreadPoolExecutor(max_workers=4) as uploads:
-            uploading = [
-                uploads.submit(copy_context().run, deliver, number, picture, format, repository)
-                for number, picture in enumerate(self.service.generate(wanted, listener), start=1)
-            ]
-        return [each.result() for each in uploading]
-
-
-@dataclass(frozen=True)
-class Delivered:
-    """A picture, where it was uploaded to, and how many seconds that took."""
-
-    picture: Any
-    file: Image
-    seconds: float
-
-
-def deliver(number: int, picture: Any, format: Any, repository: RepositoryId) -> Delivered:
-    """A picture as a file, uploaded: url, content type, name, size, width and height."""
-    from photomaker.pictures.encoding import encode
-
-    started = time.perf_counter()
-    if picture.likeness is not None:
-        say(f"picture {number}: likeness {picture.likeness:.2f}")
-    size = ImageSize(width=picture.image.width, height=picture.image.height)
-    file = Image.from_bytes(encode(picture.image, format), format, size, repository=repository)
-    return Delivered(picture, file, time.perf_counter() - started)
 
 
 def studio_request(input: PhotomakerStudioInput, seed: int) -> Any:
@@ -329,73 +272,6 @@ def studio_request(input: PhotomakerStudioInput, seed: int) -> Any:
     )
 
 
-def units(width: int, height: int) -> int:
-    """Billable units of a picture: one for every megapixel (1024 x 1024) begun."""
-    return math.ceil(width * height / MEGAPIXEL)
-
-
-@contextmanager
-def refusals(cancelled: Event) -> Iterator[None]:
-    """What ends a request early, as fal's errors."""
-    from photomaker.errors import Cancelled, RequestError, cause
-
-    try:
-        yield
-    except Cancelled as error:
-        if not cancelled.is_set():  # 503: fal's queue sends the request to another runner
-            leaving = "The runner is shutting down. Send the request again."
-            raise HTTPException(503, leaving, UNBILLED) from None
-        # As fal answers its own RequestCancelledException, which takes no headers.
-        raise HTTPException(499, str(error), UNBILLED) from None
-    except RequestError as error:
-        say(f"{error.type}: {error.message}{cause(error)}")
-        raise HTTPException(error.status, [error.as_detail()], UNBILLED) from None
-
-
-def refusal(error: Exception) -> dict[str, Any] | None:
-    """What a stream that has begun says of a refusal: the status and detail that an answer would have had."""
-    return {"status": error.status_code, "detail": error.detail} if isinstance(error, HTTPException) else None
-
-
-async def refused(request: Request, error: RequestValidationError) -> JSONResponse:
-    """A body that is not as the schema has it."""
-    from photomaker.refusals import refused
-
-    return JSONResponse({"detail": refused(error.errors())}, 422, UNBILLED)
-
-
-async def unreadable(request: Request, error: HTTPException) -> Response:
-    """A body that is no JSON, which FastAPI answers with a 400 without a reason."""
-    from photomaker.refusals import unreadable
-
-    detail = unreadable(error.__cause__, request.headers.get("content-encoding"))
-    return JSONResponse({"detail": detail}, 422, UNBILLED)
-
-
-class Failures:
-    """Answers a failure of ours; the log says where, for a caller's eyes too."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        from photomaker.tracebacks import traced
-
-        begun = False
-
-        async def sending(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
-        try:
-            await self.app(scope, receive, sending)
-        except Exception as error:
-            say(traced(error))
-            if scope["type"] == "http" and not begun:  # one that has begun ends unfinished
-                await failed(error)(scope, receive, send)
-
-
 def failed(error: Exception) -> JSONResponse:
     """A 500; a GPU's failure is a 503, which fal's queue sends to another runner."""
     try:
@@ -405,13 +281,6 @@ def failed(error: Exception) -> JSONResponse:
         return JSONResponse({"detail": gpu.message}, gpu.status_code, UNBILLED)
     except Exception:
         return JSONResponse({"detail": "Internal Server Error"}, 500, UNBILLED)
-
-
-async def disconnect(request: Request, cancelled: Event) -> None:
-    """Cancels the request once its caller has hung up."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-    cancelled.set()
 
 
 def say(line: str) -> None:

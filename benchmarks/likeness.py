@@ -20,8 +20,9 @@ from PIL import Image, ImageDraw, ImageOps
 
 from photomaker.photos.archive import Photo
 from photomaker.photos.face import Face, Floats
-from photomaker.photos.faces import FaceFinder, Portrait, as_box
+from photomaker.photos.faces import FaceFinder, as_box
 from photomaker.photos.images import read_image
+from photomaker.photos.looks import Portrait
 from photomaker.pictures.likeness import likeness, reference
 from tests.assets import PACK, face_root, photo
 
@@ -38,6 +39,14 @@ ARRANGEMENTS = 24
 ORIENTATIONS = (1, 3, 6, 8)  # EXIF: as taken, upside down, and the two ways sideways
 SHEET = Path("out/likeness.png")
 CELL = 170
+HIDDEN = {  # left, top, right, bottom in shares of the face's box
+    "behind sunglasses": (0.0, 0.28, 1.0, 0.5),
+    "behind a mask": (0.0, 0.58, 1.0, 1.0),
+    "behind a hand": (0.55, 0.3, 1.1, 1.1),
+    "half hidden": (-0.1, -0.1, 0.5, 1.1),
+    "hidden but for the forehead": (-0.1, 0.25, 1.1, 1.1),
+    "hidden": (-0.1, -0.1, 1.1, 1.1),
+}
 SIDES = (16, 20, 24, 28, 32, 40, 56, 80)  # pixels of a face
 
 
@@ -204,6 +213,54 @@ def likeness_scores(finder: FaceFinder) -> None:
         )
 
 
+def hard_faces(finder: FaceFinder) -> None:
+    """What the score makes of faces that are partly hidden, or seen from the side."""
+    faces = {name: finder.faces(0, photo(name))[0] for names in PEOPLE.values() for name in names}
+    known = {name: finder.embedding(face) for name, face in faces.items()}
+    owners = {name: names for names in PEOPLE.values() for name in names}
+    print("\nlikeness of a picture whose face is        null   same person, lowest    mean   strangers, highest")
+    for part, area in {"shown": (0.0, 0.0, 0.0, 0.0), **HIDDEN}.items():
+        same: list[float] = []
+        strangers: list[float] = []
+        unseen = 0
+        for name, face in faces.items():
+            picture = hidden(photo(name), face, area)
+            seen = [direction(finder.embedding(found)) for found in finder.faces(0, picture)]
+            unseen += not seen
+            for one in seen:
+                others = [known[other] for other in owners[name] if other != name]
+                if others:
+                    same.append(float(one @ reference(np.stack(others))))
+                for names in PEOPLE.values():
+                    if name not in names:
+                        strangers.append(float(one @ reference(np.stack([known[other] for other in names]))))
+        print(
+            f"  {part:28} {unseen:7} of {len(faces)} {figure(min, same):>22} {figure(np.mean, same):>7}"
+            f" {figure(max, strangers):>20}",
+            flush=True,
+        )
+    person = reference(np.stack([known[name] for name in PEOPLE["A"]]))
+    for name in ("turned", "profile"):
+        score = likeness(photo(name), person, finder)
+        print(f"  a stranger, {name}: {'null' if score is None else f'{score:.2f}'}")
+
+
+def figure(of: Callable[[list[float]], float], scores: list[float]) -> str:
+    return f"{of(scores):.2f}" if scores else "-"
+
+
+def hidden(picture: Image.Image, face: Face, area: tuple[float, float, float, float]) -> Image.Image:
+    """The picture with a part of its face painted over: left, top, right, bottom in shares of the face's box."""
+    x, y, right, bottom = face.box
+    width, height = right - x, bottom - y
+    left, top, end, low = area
+    picture = picture.copy()
+    if end > left:
+        corner = round(x + left * width), round(y + top * height)
+        picture.paste("black", (*corner, round(x + end * width), round(y + low * height)))
+    return picture
+
+
 def small_faces(finder: FaceFinder) -> None:
     """From how many pixels on a face can be told from a stranger's of the same size (``faces.RECOGNISABLE``)."""
     faces = {name: finder.faces(0, photo(name))[0] for names in PEOPLE.values() for name in names}
@@ -285,6 +342,7 @@ def main() -> None:
     detection(finder)
     known = similarity(finder)
     likeness_scores(finder)
+    hard_faces(finder)
     group_archives(finder, known)
     small_faces(finder)
     speed(finder)

@@ -157,17 +157,17 @@ def each_picture() -> dict[str, Step]:
     import torch
     from diffusers.image_processor import VaeImageProcessor
 
+    from photomaker.delivery import deliver
     from photomaker.pictures.png import encode_png
     from photomaker.pictures.safety import SafetyChecker
     from photomaker.request import Picture
-    from photomaker_app import deliver
 
     picture = photograph(1024, 1024, 1)
     pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 127.5 - 1
     processor, safety = VaeImageProcessor(), SafetyChecker()
     check = timed(lambda: safety.flags([picture]), (safety.classifier, "score_array"))
     png = seconds(lambda: encode_png(picture))
-    sent = seconds(lambda: deliver(1, Picture(picture), "png", "fal_v3"))
+    sent = seconds(lambda: deliver(1, Picture(picture), "png", "fal_v3", lambda line: None))
     return {
         "each: pixels to a picture": timed(lambda: processor.postprocess(pixels, output_type="pil")),
         "each: safety check": check,

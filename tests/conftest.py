@@ -2,12 +2,16 @@
 
 import logging
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    from fastapi.testclient import TestClient
+
     from photomaker.photos.faces import FaceFinder
 
 # Tiny networks run fastest on one thread, above all beside other work.
@@ -29,3 +33,20 @@ def finder() -> "FaceFinder":
     from tests.assets import PACK, face_root
 
     return FaceFinder(PACK, face_root())
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator["TestClient"]:
+    """The app of tests/deployment.toml, one for each file that asks for it."""
+    from tests.serving import served
+
+    with served(Path(__file__).parent / "deployment.toml", tmp_path_factory.mktemp("no-account")) as client:
+        yield client
+
+
+@pytest.fixture
+def service(client: "TestClient") -> Any:
+    """That app's service."""
+    from fal.ref import get_current_app
+
+    return get_current_app().service

@@ -4,7 +4,8 @@ import numpy as np
 from PIL import Image
 
 from photomaker.photos.archive import Photo
-from photomaker.photos.faces import FaceFinder, Portrait
+from photomaker.photos.faces import FaceFinder
+from photomaker.photos.looks import Portrait
 from tests.assets import photo
 
 

@@ -1,11 +1,15 @@
-"""The app in this process, behind starlette's client."""
+"""The app in this process, behind starlette's client, and what its answers hold."""
 
-from collections.abc import Iterator
+import base64
+import io
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 
@@ -29,3 +33,22 @@ def served(deployment: Path, home: Path) -> Iterator[TestClient]:
         ref.set_current_app(app)
         with TestClient(app._build_app(), raise_server_exceptions=False) as client:
             yield client
+
+
+class Verdicts:
+    """A safety checker that gives these verdicts, one a picture."""
+
+    def __init__(self, *verdicts: bool) -> None:
+        self.verdicts = iter(verdicts)
+
+    def flags(self, images: Sequence[Image.Image]) -> list[bool]:
+        return [next(self.verdicts) for _ in images]
+
+
+def content(image: dict[str, Any]) -> bytes:
+    """Of a file that is a data URI."""
+    return base64.b64decode(image["url"].partition("base64,")[2])
+
+
+def picture(image: dict[str, Any]) -> Image.Image:
+    return Image.open(io.BytesIO(content(image)))

@@ -1,10 +1,8 @@
 """The app over its wire: good requests, every kind of bad one, and good ones again."""
 
-import base64
 import io
 import json
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from PIL import Image
 
 from photomaker.schema import PhotomakerInput
 from tests.archives import PHOTOS, data_uri, photos, zipped
-from tests.serving import served
+from tests.serving import content, picture
 
 HERE = Path(__file__).parent
 GOOD = {"image_archive_url": data_uri(photos()), "prompt": "portrait photo of a man img", "num_inference_steps": 20}
@@ -24,20 +22,10 @@ GOOD = {"image_archive_url": data_uri(photos()), "prompt": "portrait photo of a 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:starlette")
 
 
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    with served(HERE / "deployment.toml", tmp_path_factory.mktemp("no-account")) as client:
-        yield client
-
-
 def png(width: int = 64, height: int = 64) -> bytes:
     encoded = io.BytesIO()
     Image.new("RGB", (width, height), "teal").save(encoded, "PNG")
     return encoded.getvalue()
-
-
-def picture(image: dict[str, Any]) -> Image.Image:
-    return Image.open(io.BytesIO(base64.b64decode(image["url"].partition("base64,")[2])))
 
 
 def test_the_two_required_fields_are_enough(client: TestClient) -> None:
@@ -45,7 +33,7 @@ def test_the_two_required_fields_are_enough(client: TestClient) -> None:
     assert answer.status_code == 200
     assert answer.headers["x-fal-billable-units"] == "1"
     (image,) = answer.json()["images"]
-    encoded = base64.b64decode(image["url"].partition("base64,")[2])
+    encoded = content(image)
     assert image["content_type"] == "image/png"
     assert image["file_name"].endswith(".png")
     assert image["file_size"] == len(encoded)

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from photomaker.cli import app
 from photomaker.deployment import VARIABLE
+from photomaker.request import Picture
 from tests.archives import PHOTOS, photos
 
 HERE = Path(__file__).parent
@@ -87,6 +88,19 @@ def test_size_format_previews_and_photos_beside_an_archive(tmp_path: Path) -> No
     assert sorted(path.name for path in out.iterdir()) == names
     with Image.open(out / "5-0.webp") as picture:
         assert (picture.format, picture.size) == ("WEBP", (64, 96))
+
+
+def test_each_picture_s_likeness_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is one: the tests' small network draws no faces."""
+    drawn = Image.new("RGB", (8, 8))
+    pictures = [Picture(drawn, compare=lambda _: 0.534), Picture(drawn), Picture(drawn, withheld=True)]
+    monkeypatch.setattr("photomaker.service.Service.generate", lambda *_: iter(pictures))
+    code, output = run(*GENERATE, str(PHOTOS[0]), *PROMPT, "--seed", "5", "-o", str(tmp_path))
+    assert code == 0, output
+    said = [line.rpartition("5-")[2] for line in output.replace(" saved", "\nsaved").splitlines() if "saved" in line]
+    assert said[0] == "0.png, likeness 0.53"
+    assert said[1] == "1.png"
+    assert said[2].startswith("2.png, withheld")
 
 
 def test_inspect(tmp_path: Path) -> None:

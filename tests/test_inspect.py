@@ -1,7 +1,6 @@
 """/inspect over its wire, and on real photos: what would be used, and every fault at once."""
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +14,12 @@ from photomaker.request import Listener, Request
 from photomaker.service import Service
 from tests.archives import PHOTOS, data_uri, photos, zipped
 from tests.assets import PACK, face_root, photo
-from tests.serving import served
 
 HERE = Path(__file__).parent
 GOOD = {"image_archive_url": data_uri(photos()), "prompt": "portrait photo of a man img"}
 
 # starlette's TestClient takes its anyio portal through a deprecated alias
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:starlette")
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    with served(HERE / "deployment.toml", tmp_path_factory.mktemp("no-account")) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +110,8 @@ def test_a_mixed_archive_of_real_photos(service: Service) -> None:
     assert by_name["ardern.jpg"].similarity < 0.3 < by_name["obama.jpg"].similarity
     assert (by_name["rocket.jpg"].face, by_name["rocket.jpg"].whose) == (False, None)
     assert by_name["rocket.jpg"].reason == "no face was found"
-    assert "notes.txt" in by_name[None].reason
+    assert "not an image" in by_name["notes.txt"].reason
+    assert (by_name["notes.txt"].used, by_name["notes.txt"].width) == (False, None)
     assert by_name["blurred.jpg"].sharpness < by_name["obama.jpg"].sharpness
     assert report.person.photos >= 3
     assert report.person.agreement > 0.5
@@ -133,7 +126,7 @@ def test_photos_without_faces(service: Service) -> None:
 
 
 def test_the_device_is_not_needed(service: Service) -> None:
-    with service.device:
+    with service.device.held(Listener()):
         assert inspect(service, zipped({"a.jpg": jpeg(photo("obama"))})).ok
 
 

@@ -1,20 +1,15 @@
 """/studio/stream over its wire: progress, previews, and last what /studio answers."""
 
-import base64
-import io
 import json
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from PIL import Image
 
 from tests.archives import data_uri, photos
-from tests.serving import served
-from tests.test_studio import Verdicts
+from tests.serving import Verdicts, picture
 
 HERE = Path(__file__).parent
 BODY = {
@@ -31,19 +26,6 @@ BODY = {
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:starlette")
 
 
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    with served(HERE / "deployment.toml", tmp_path_factory.mktemp("no-account")) as client:
-        yield client
-
-
-@pytest.fixture
-def service() -> Any:
-    from fal.ref import get_current_app
-
-    return get_current_app().service
-
-
 def events(text: str) -> list[tuple[str, Any]]:
     """(event, data) pairs of a stream."""
     found = []
@@ -51,10 +33,6 @@ def events(text: str) -> list[tuple[str, Any]]:
         lines = dict(line.split(": ", 1) for line in block.splitlines())
         found.append((lines.get("event", "message"), json.loads(lines["data"])))
     return found
-
-
-def image_of(file: dict[str, Any]) -> Image.Image:
-    return Image.open(io.BytesIO(base64.b64decode(file["url"].partition("base64,")[2])))
 
 
 @pytest.mark.parametrize("change", [{}, {"base_pipeline": "photomaker-style"}], ids=["euler", "ddim"])
@@ -69,7 +47,7 @@ def test_progress_previews_and_the_answer(change: dict[str, Any], client: TestCl
     assert [data["step"] for data in previews] == [5, 10]
     for data in previews:
         assert [image["content_type"] for image in data["previews"]] == ["image/jpeg"] * 2
-        assert {image_of(image).size for image in data["previews"]} == {(32, 32)}
+        assert {picture(image).size for image in data["previews"]} == {(32, 32)}
     whole = client.post("/studio", json=BODY | change).json()
     del last["timings"], whole["timings"]
     for image in (*last["images"], *whole["images"]):

@@ -1,21 +1,17 @@
 """/studio over its wire: the fields of fal's siblings, and "/"'s pictures."""
 
-import base64
-import io
 import threading
-import time
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from PIL import Image
 
 from photomaker.deployment import Deployment
-from photomaker.schema import PhotomakerStudioInput, PhotomakerStudioOutput
+from photomaker.request import Listener
+from photomaker.studio_schema import PhotomakerStudioInput, PhotomakerStudioOutput
 from tests.archives import PHOTOS, data_uri, photos, zipped
-from tests.serving import served
+from tests.serving import Verdicts, content, picture
 
 HERE = Path(__file__).parent
 ROOT_REQUEST = {
@@ -30,48 +26,29 @@ STUDIO = ROOT_REQUEST | {"output_format": "png", "sync_mode": True}
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:starlette")
 
 
-@pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    with served(HERE / "deployment.toml", tmp_path_factory.mktemp("no-account")) as client:
-        yield client
-
-
-@pytest.fixture
-def service() -> Any:
-    from fal.ref import get_current_app
-
-    return get_current_app().service
-
-
-class Verdicts:
-    """A safety checker that gives these verdicts, one a picture."""
-
-    def __init__(self, *verdicts: bool) -> None:
-        self.verdicts = iter(verdicts)
-
-    def flags(self, images: Sequence[Image.Image]) -> list[bool]:
-        return [next(self.verdicts) for _ in images]
-
-
-def content(image: dict[str, Any]) -> bytes:
-    return base64.b64decode(image["url"].partition("base64,")[2])
-
-
-def picture(image: dict[str, Any]) -> Image.Image:
-    return Image.open(io.BytesIO(content(image)))
-
-
 def test_the_fields_are_those_of_fals_siblings() -> None:
     """Names, types and defaults as most of fal's picture endpoints have them."""
     fields = PhotomakerStudioInput.model_json_schema()["properties"]
-    for name, kind, default in (
-        ("sync_mode", "boolean", False),
-        ("enable_safety_checker", "boolean", True),
-        ("output_format", "string", "jpeg"),
-        ("negative_prompt", "string", ""),
-        ("num_images", "integer", 1),
-    ):
-        assert (fields[name]["type"], fields[name]["default"]) == (kind, default), name
+    assert {name: (field.get("type"), field.get("default")) for name, field in fields.items()} == {
+        "prompt": ("string", None),
+        "image_urls": ("array", []),
+        "image_archive_url": ("string", None),
+        "style": ("string", "Photographic"),
+        "base_pipeline": ("string", "photomaker"),
+        "image_size": (None, "square_hd"),  # either of two
+        "negative_prompt": ("string", ""),
+        "style_strength": ("integer", 20),
+        "num_inference_steps": ("integer", 50),
+        "guidance_scale": ("number", 5),
+        "num_images": ("integer", 1),
+        "seed": ("integer", None),
+        "initial_image_url": ("string", None),
+        "initial_image_strength": ("number", 0.5),
+        "output_format": ("string", "jpeg"),
+        "sync_mode": ("boolean", False),
+        "enable_safety_checker": ("boolean", True),
+    }
+    assert (fields["num_inference_steps"]["minimum"], fields["num_inference_steps"]["maximum"]) == (1, 100)
     assert fields["output_format"]["enum"] == ["jpeg", "png", "webp"]
     size = fields["image_size"]
     assert size["default"] == "square_hd"
@@ -83,6 +60,23 @@ def test_the_fields_are_those_of_fals_siblings() -> None:
     output = PhotomakerStudioOutput.model_json_schema(mode="serialization")["properties"]
     assert list(output)[:5] == ["images", "timings", "seed", "has_nsfw_concepts", "prompt"]
     assert list(output)[5:] == ["photos", "likeness"]
+
+
+def test_example_inputs_are_taken() -> None:
+    fields = PhotomakerStudioInput.model_json_schema()["properties"]
+    examples = {name: field["examples"][0] for name, field in fields.items() if "examples" in field}
+    assert set(examples) == {"prompt", "image_urls", "image_archive_url", "negative_prompt", "seed"}
+    assert PhotomakerStudioInput.model_validate(examples).model_dump(include=set(examples)) == examples
+
+
+def test_the_about_text_names_every_endpoint(client: TestClient) -> None:
+    """fal shows the root endpoint's own as Markdown."""
+    document = client.get("/openapi.json").json()
+    about = document["paths"]["/"]["post"]["description"]
+    assert about.startswith("Customizing Realistic Human Photos via Stacked ID Embedding")
+    for path in ("/", "/studio", "/studio/stream", "/inspect"):
+        assert f"- **`{path}`**" in about
+        assert document["paths"][path]["post"]["description"]
 
 
 def test_every_model_has_its_order(client: TestClient) -> None:
@@ -125,8 +119,8 @@ def test_archives_and_photos_together(client: TestClient) -> None:
         ("image_urls.1/a.png", True),
         (f"image_archive_url/{PHOTOS[0].name}", True),
     ]
-    assert used[3] == (None, False)
-    assert "torn.png" in answer["photos"][3]["reason"]
+    assert used[3] == ("image_urls.1/torn.png", False)
+    assert answer["photos"][3]["reason"].startswith("torn.png cannot be read.")
 
 
 @pytest.mark.parametrize(("form", "kind"), [("jpeg", "JPEG"), ("png", "PNG"), ("webp", "WEBP")])
@@ -266,14 +260,44 @@ def test_cancelling(client: TestClient) -> None:
     assert (answers[0].status_code, answers[0].headers["x-fal-billable-units"]) == (499, "0")
 
 
+@pytest.mark.parametrize("path", ["/cancel", "/studio/cancel", "/studio/stream/cancel", "/inspect/cancel"])
+def test_cancelling_nothing_costs_nothing(path: str, client: TestClient) -> None:
+    answer = client.post(path, headers={"x-fal-request-id": "nobody's"})
+    assert (answer.json(), answer.headers["x-fal-billable-units"]) == ({"cancelled": False}, "0")
+
+
 def test_health(client: TestClient, service: Any) -> None:
     """Well while idle and while a request moves on; not when the device is stuck."""
-    assert client.post("/healthy").json() == {"healthy": True}
-    with service.device:  # held by a request
-        service.moved_on = time.monotonic()
+    device = service.device
+    well = client.post("/healthy")
+    assert (well.json(), well.headers["x-fal-billable-units"]) == ({"healthy": True}, "0")
+    with device.held(Listener()):
         assert client.post("/healthy").status_code == 200
-        service.moved_on -= 24 * 3600
-        assert client.post("/healthy").status_code == 503
-    with service.probing:  # an earlier probe that has not come back
+        device.moved_at -= 24 * 3600
         assert client.post("/healthy").status_code == 503
     assert client.post("/healthy").status_code == 200
+
+
+def test_a_wedged_device_is_noticed(client: TestClient, service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that computes nothing any more, and one that computes it wrong; "/healthy" answers all the same."""
+    answers = threading.Event()
+    monkeypatch.setattr("photomaker_app.PROBE_SECONDS", 0.05)
+    monkeypatch.setattr(service.device, "computes", lambda: answers.wait())
+    try:
+        for _ in range(3):  # as often as the platform asks before it replaces the runner
+            stuck = client.post("/healthy")
+            assert (stuck.status_code, stuck.headers["x-fal-billable-units"]) == (503, "0")
+    finally:
+        answers.set()
+    with service.device.probing:  # until the probe that was stuck is over
+        pass
+    monkeypatch.setattr("photomaker_app.PROBE_SECONDS", 60)
+    assert client.post("/healthy").status_code == 200
+    monkeypatch.setattr(service.device, "computes", lambda: False)
+    assert client.post("/healthy").status_code == 503
+
+    def broken() -> bool:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(service.device, "computes", broken)
+    assert client.post("/healthy").status_code == 503

@@ -33,6 +33,7 @@ class AppOptions:
     auth: str = "private"
     max_multiplexing: int = 1
     request_timeout: float = REQUEST_SECONDS
+    request_start_timeout: float | None = None
     startup_timeout: float = STARTUP_SECONDS
     grace: float = GRACE_SECONDS
     skip_retry: tuple[str, ...] = ()
@@ -57,6 +58,7 @@ def report() -> dict[str, Any]:
         auth=getattr(app, "app_auth", None) or "private",
         max_multiplexing=max(1, int(host.get("max_multiplexing") or 1)),
         request_timeout=float(host.get("request_timeout") or REQUEST_SECONDS),
+        request_start_timeout=float(host.get("request_start_timeout") or 0) or None,
         startup_timeout=float(host.get("startup_timeout") or STARTUP_SECONDS),
         grace=_or(host.get("termination_grace_period_seconds"), GRACE_SECONDS),
         skip_retry=tuple(host.get("skip_retry_conditions") or ()),

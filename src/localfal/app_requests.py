@@ -46,6 +46,8 @@ CALLER_ID = "localfal"
 FOR_PLATFORM = ("fal_webhook", "fal_max_queue_length", TOKEN_PARAMETER)
 PATH_CHARACTERS = "/:@!$&'()*+,;=~"
 HINT_HEADER = "x-fal-runner-hint"
+# An app's request context has it, whatever the caller says.
+LIFECYCLE_HEADER = "x-fal-object-lifecycle-preference"
 
 
 def app_path(connection: HTTPConnection, raw: str, tail: str) -> str:
@@ -66,11 +68,12 @@ def app_headers(connection: HTTPConnection, app_id: str, path: str) -> dict[str,
         if name not in NOT_FOR_APP and not name.startswith(NOT_FOR_APP_PREFIXES)
     }
     endpoint = app_id + path.partition("?")[0].rstrip("/")
-    return {**kept, "x-fal-endpoint": endpoint, "x-fal-caller-user-id": CALLER_ID}
+    told = {"x-fal-endpoint": endpoint, "x-fal-caller-user-id": CALLER_ID}
+    return {LIFECYCLE_HEADER: "{}", **kept, **told}
 
 
-def submission(request: Request, app_id: str, path: str, body: bytes) -> Submission:
-    """A request for the queue."""
+def submission(request: Request, app_id: str, path: str, body: bytes, default_start: float | None) -> Submission:
+    """A request for the queue, whose app has a default for the time to start."""
     headers = request.headers
     priority = headers.get("x-fal-queue-priority", "normal")
     if priority not in ("normal", "low"):
@@ -80,7 +83,7 @@ def submission(request: Request, app_id: str, path: str, body: bytes) -> Submiss
         headers=app_headers(request, app_id, path),
         body=body,
         low_priority=priority == "low",
-        start_timeout=start_timeout(request),
+        start_timeout=start_timeout(request, default_start),
         no_retry=headers.get("x-fal-no-retry", "").lower() in ("1", "true", "yes"),
         store_io=headers.get("x-fal-store-io", "1") != "0",
         webhook=webhook_url(request),
@@ -89,11 +92,11 @@ def submission(request: Request, app_id: str, path: str, body: bytes) -> Submiss
     )
 
 
-def start_timeout(request: HTTPConnection) -> float | None:
-    """The caller's time to start, in seconds."""
+def start_timeout(request: HTTPConnection, default: float | None) -> float | None:
+    """The caller's time to start, in seconds, else the app's default."""
     text = request.headers.get("x-fal-request-timeout")
     if text is None:
-        return None
+        return default
     try:
         seconds = float(text)
     except ValueError:

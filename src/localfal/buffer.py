@@ -48,7 +48,7 @@ class Body:
     async def __aenter__(self) -> bytes:
         body = bytearray()
         try:
-            async for chunk in _moving(self._request):
+            async for chunk in moving(self._request):
                 if len(body) + len(chunk) > MAX_BODY_BYTES:
                     raise TooLargeError(f"A request can have at most {MAX_BODY_BYTES} bytes")
                 if not self._memory.take(len(chunk)):
@@ -111,8 +111,8 @@ class AnswerBuffer:
             await self._change.wait()
 
 
-async def _moving(request: Request) -> AsyncIterator[bytes]:
-    """The parts of a body that keeps coming."""
+async def moving(request: Request) -> AsyncIterator[bytes]:
+    """The parts of a body, as long as they keep coming; raises StalledBodyError."""
     stream = request.stream()
     while True:
         try:

@@ -13,6 +13,7 @@ from localfal.dispatch import Dispatcher, request_timeout, send_cancel
 from localfal.errors import InternalError, PlatformError
 from localfal.exchange import RunnerResponse
 from localfal.fleet import follow_up
+from localfal.jobs import Call
 from localfal.outcome import Outcome
 from localfal.runner import Exchange
 
@@ -22,15 +23,10 @@ MAX_PART = 64 * 1024
 
 
 @dataclass(frozen=True)
-class DirectCall:
-    """What the app gets, and how long its caller waits for a runner."""
+class DirectCall(Call):
+    """A call whose answer is sent as it comes."""
 
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: bytes
-    start_timeout: float | None = None
-    hint: str | None = None
+    method: str = "POST"
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 

@@ -172,7 +172,7 @@ class Dispatcher:
 
 @asynccontextmanager
 async def request_timeout(runner: Runner) -> AsyncIterator[None]:
-    """The app's time for one request; a runner that takes longer may be stuck, and ends."""
+    """The app's time for one request, which ends with its connection; its runner may be stuck, and shall end."""
     try:
         async with asyncio.timeout(runner.options.request_timeout):
             yield

@@ -16,7 +16,7 @@ LIFELINE = "LOCALFAL_LIFELINE"
 GATEWAY_PORT = "LOCALFAL_GATEWAY_PORT"
 # Tells a runner where it listens.
 SOCKET = "LOCALFAL_SOCKET"
-NODE_HOOK = Path(__file__).with_name("fal-hosts.mjs")
+JAVASCRIPT_HOOK = Path(__file__).with_name("fal-hosts.mjs")
 LOOPBACK_NAMES = ("127.0.0.1", "localhost")
 
 
@@ -39,8 +39,6 @@ def client_environment(addresses: Addresses, current: Mapping[str, str] = os.env
     """What to add to the environment of curl, Python and Node so that fal's hosts are this machine."""
     bundle, proxy = str(addresses.bundle), f"http://127.0.0.1:{addresses.proxy}"
     direct = _direct_hosts(current)
-    hook = f"--import {NODE_HOOK.as_uri()}"
-    options = current.get("NODE_OPTIONS", "")
     return {
         "FAL_KEY": CLIENT_KEY,
         # Both spellings: which one wins differs from tool to tool.
@@ -54,7 +52,9 @@ def client_environment(addresses: Addresses, current: Mapping[str, str] = os.env
         "NODE_EXTRA_CA_CERTS": bundle,
         # Node reads the proxy variables from 22.21 on, with this; the hook leads fal's hosts in any version.
         "NODE_USE_ENV_PROXY": "1",
-        "NODE_OPTIONS": options if hook in options else f"{options} {hook}".strip(),
+        "NODE_OPTIONS": _with(current.get("NODE_OPTIONS", ""), f"--import {JAVASCRIPT_HOOK.as_uri()}"),
+        # Bun takes neither URLs nor quotes.
+        "BUN_OPTIONS": _with(current.get("BUN_OPTIONS", ""), f"--preload {_escaped(JAVASCRIPT_HOOK)}"),
         "LOCALFAL_GATEWAY": f"127.0.0.1:{addresses.https}",
         "LOCALFAL_HOSTS": ",".join(FAL_HOSTS),
         "LOCALFAL_FILES": addresses.origin,
@@ -75,6 +75,14 @@ def runner_environment(addresses: Addresses, current: Mapping[str, str] = os.env
         GATEWAY_PORT: str(addresses.https),
         "LOCALFAL_FILES": addresses.origin,
     }
+
+
+def _with(options: str, wanted: str) -> str:
+    return options if wanted in options else f"{options} {wanted}".strip()
+
+
+def _escaped(path: Path) -> str:
+    return str(path).replace("\\", "\\\\").replace(" ", "\\ ")
 
 
 def _direct_hosts(current: Mapping[str, str]) -> str:

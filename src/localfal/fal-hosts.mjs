@@ -1,5 +1,6 @@
-// Loaded by NODE_OPTIONS="--import …": TLS connections to fal's hosts go to the local platform, whoever opens them:
-// fetch, WebSocket, node:https, undici, and all that is built on these. Everything else goes where it always went.
+// Loaded by NODE_OPTIONS="--import …" and BUN_OPTIONS="--preload …": TLS connections to fal's hosts go to the local
+// platform, whoever opens them: fetch, WebSocket, node:https, undici, and all that is built on these. Everything else
+// goes where it always went.
 import { syncBuiltinESMExports } from "node:module";
 import tls from "node:tls";
 
@@ -29,6 +30,9 @@ if (gateway) {
     return connect.call(this, local, callback);
   };
   syncBuiltinESMExports();
+  if (process.versions.bun) {
+    leadWebSocket();
+  }
 }
 
 // tls.connect(options[, callback]) or tls.connect(port[, host][, options][, callback])
@@ -42,4 +46,20 @@ function understood(given) {
     }
   }
   return { options, callback };
+}
+
+// Bun's own fetch reads the proxy variables, its own WebSocket does not.
+function leadWebSocket() {
+  const Direct = globalThis.WebSocket;
+  globalThis.WebSocket = class WebSocket extends Direct {
+    constructor(url, options) {
+      const { protocol, hostname } = new URL(url);
+      if (protocol !== "wss:" || !(hosts.has(hostname) || fals.test(hostname))) {
+        super(url, options);
+        return;
+      }
+      const given = typeof options === "string" || Array.isArray(options) ? { protocols: options } : options;
+      super(url, { ...given, proxy: process.env.HTTPS_PROXY });
+    }
+  };
 }

@@ -134,6 +134,9 @@ async def follow_up(runner: Runner, outcome: Outcome) -> None:
     if outcome.stop_runner:
         runner.kill()
         return
+    if outcome.shut_down:
+        runner.shut_down()
+        return
     gone = (outcome.doubtful and not await runner.connections.reachable()) or (
         outcome.lost and not await runner.answers()
     )

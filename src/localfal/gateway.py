@@ -135,18 +135,20 @@ class Gateway:
             if match := PAYLOADS.fullmatch(target.path):
                 require_key(request)
                 return self._payloads.delete_v1(request, match["id"])
+            if target.path == "/v1/storage/files/acl":
+                return await self._storage_api.acl(request)
             return await self._site.api(request, target.path, target.base)
         app, tail = self._app(request, target)
         path = app_requests.app_path(request, target.raw, tail)
         if target.service in ("run", "ws"):
             async with Body(request, self._bodies) as body:
                 call = DirectCall(
-                    request.method,
                     path,
                     app_requests.app_headers(request, app.id, path),
                     body,
-                    app_requests.start_timeout(request),
+                    app_requests.start_timeout(request, app.start_timeout),
                     request.headers.get(app_requests.HINT_HEADER),
+                    request.method,
                 )
                 await direct.answer(app.dispatcher, call, self._answers, request.receive, send)
             return None
@@ -156,7 +158,8 @@ class Gateway:
         if request.method != "POST":
             raise MethodNotAllowedError("POST")
         async with Body(request, self._bodies) as body:
-            return app.queue_api.submit(request, app_requests.submission(request, app.id, path, body), url)
+            submission = app_requests.submission(request, app.id, path, body, app.start_timeout)
+            return app.queue_api.submit(request, submission, url)
 
     async def _rest(self, request: Request, path: str) -> Response:
         if path == "/.well-known/jwks.json":
@@ -194,13 +197,14 @@ class Gateway:
             app, tail = self._app(socket, target)
             path = app_requests.app_path(socket, target.raw, tail)
             headers = app_requests.app_headers(socket, app.id, path)
+            start_timeout = app_requests.start_timeout(socket, app.start_timeout)
             if target.service == "run":
-                await realtime.connect(app.dispatcher, socket, path, headers)
+                await realtime.connect(app.dispatcher, socket, path, headers, start_timeout)
                 return
             headers["content-type"] = "application/json"
 
             async def answer(request_id: str, body: bytes, receive: Receive, send: Send) -> None:
-                call = DirectCall("POST", path, headers, body, id=request_id)
+                call = DirectCall(path, headers, body, start_timeout, id=request_id)
                 await direct.answer(app.dispatcher, call, self._answers, receive, send)
 
             await http_over_websocket.serve(socket, answer)

@@ -22,3 +22,8 @@ class HostedApp:
     def auth(self) -> str:
         """`private`, `shared` or `public`, as its class says."""
         return self.fleet.options.auth
+
+    @property
+    def start_timeout(self) -> float | None:
+        """For how many seconds a call waits for a runner, unless its caller says so: who calls here owns the app."""
+        return self.fleet.options.request_start_timeout

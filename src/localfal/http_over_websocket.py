@@ -12,6 +12,7 @@ from starlette.websockets import WebSocket
 from localfal.errors import PlatformError
 
 MAX_WAITING = 64
+BROKEN_OFF = 1011
 
 # Answers one payload, given its id: as an ASGI application would, or with a PlatformError.
 Answer = Callable[[str, bytes, Receive, Send], Awaitable[None]]
@@ -36,6 +37,9 @@ async def serve(socket: WebSocket, answer: Answer) -> None:
             except PlatformError as error:
                 response = error.response()
                 await response({"type": "http"}, wait_for_close, sender.send)
+            if not (sender.ended or closed.is_set()):
+                await socket.close(BROKEN_OFF, "The answer was broken off")
+                return
     finally:
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
@@ -46,6 +50,7 @@ class _Sender:
 
     def __init__(self, socket: WebSocket, request_id: str) -> None:
         self.request_id = request_id
+        self.ended = False
         self._socket = socket
         self._began = time.monotonic()
         self._status = 0
@@ -60,6 +65,7 @@ class _Sender:
         if message.get("body"):
             await self._socket.send_bytes(message["body"])
         if not message.get("more_body"):
+            self.ended = True
             await self._meta("end", time_to_first_byte_seconds=self._seconds)
 
     async def _meta(self, kind: str, **content: object) -> None:

@@ -12,18 +12,25 @@ State = Literal["IN_QUEUE", "IN_PROGRESS", "COMPLETED"]
 
 
 @dataclass(frozen=True)
-class Submission:
-    """What a caller sent: the app's own path ("/" or deeper), the headers for the app, and how to treat it."""
+class Call:
+    """What a caller sent: the app's own path ("/" or deeper), the headers for the app, how long to wait for a runner
+    (seconds), and which one would be best."""
 
     path: str
     headers: dict[str, str]
     body: bytes
-    low_priority: bool = False
     start_timeout: float | None = None
+    hint: str | None = None
+
+
+@dataclass(frozen=True)
+class Submission(Call):
+    """A call for the queue, and how to treat it."""
+
+    low_priority: bool = False
     no_retry: bool = False
     store_io: bool = True
     webhook: str | None = None
-    hint: str | None = None
     retry_config: Mapping[str, int] = field(default_factory=dict)
 
 

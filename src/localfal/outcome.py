@@ -43,12 +43,14 @@ NOT_PASSED_ON = frozenset(
 class Outcome:
     """What follows from an answer: whether its runner ends, and under which condition a request is tried again.
 
-    A `doubtful` runner ends if it takes no connection, a `lost` one if it does not answer either.
+    A runner that is `shut_down` may still clean up. A `doubtful` one ends if it takes no connection, a `lost` one if it
+    does not answer either.
     """
 
     condition: Condition | None = None
     needs_retry: bool | None = None
     stop_runner: bool = False
+    shut_down: bool = False
     doubtful: bool = False
     lost: bool = False
     check_health: bool = False
@@ -72,7 +74,7 @@ def of_answer(status: int, headers: Mapping[str, str]) -> Outcome:
 def of_error(error: PlatformError) -> Outcome:
     """The outcome of an exchange that came to no answer."""
     if isinstance(error, RequestTimeoutError):
-        return Outcome(condition="timeout", stop_runner=True)
+        return Outcome(condition="timeout", shut_down=True)
     if isinstance(error, RunnerUnreachableError):
         return Outcome(condition="connection_error", lost=True)
     if isinstance(error, RunnerLostError):

@@ -8,8 +8,16 @@ from websockets.asyncio.client import ClientConnection, unix_connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.typing import Subprotocol
 
-from localfal.dispatch import Dispatcher
-from localfal.errors import NotFoundError, RunnerLostError, RunnerUnreachableError
+from localfal.dispatch import Dispatcher, request_timeout
+from localfal.errors import (
+    NotFoundError,
+    PlatformError,
+    RequestTimeoutError,
+    RunnerLostError,
+    RunnerUnreachableError,
+)
+from localfal.fleet import follow_up
+from localfal.outcome import of_error
 from localfal.runner import Exchange
 
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
@@ -19,11 +27,26 @@ GOING_AWAY = 1001
 INTERNAL_ERROR = 1011
 
 
-async def connect(dispatcher: Dispatcher, socket: WebSocket, path: str, headers: Mapping[str, str]) -> None:
-    """Join a caller's socket with the app's; raises a PlatformError before it is open."""
-    async with dispatcher.lease(None) as exchange, await _open(exchange, socket, path, headers) as app:
-        await socket.accept(subprotocol=app.subprotocol)
-        await _join(socket, app)
+async def connect(
+    dispatcher: Dispatcher, socket: WebSocket, path: str, headers: Mapping[str, str], start_timeout: float | None
+) -> None:
+    """Join a caller's socket with the app's; raises a PlatformError before it is open.
+
+    A socket is one request: it ends with the app's `request_timeout`, and the work behind it with its runner.
+    """
+    async with dispatcher.lease(start_timeout) as exchange:
+        try:
+            async with await _open(exchange, socket, path, headers) as app:
+                await socket.accept(subprotocol=app.subprotocol)
+                try:
+                    async with request_timeout(exchange.runner):
+                        await _join(socket, app)
+                except RequestTimeoutError as error:
+                    exchange.runner.shut_down()
+                    await socket.close(INTERNAL_ERROR, error.detail)
+        except PlatformError as error:
+            await follow_up(exchange.runner, of_error(error))
+            raise
 
 
 async def _open(exchange: Exchange, socket: WebSocket, path: str, headers: Mapping[str, str]) -> ClientConnection:

@@ -87,6 +87,7 @@ class Runner:
         self.exited = asyncio.Event()
         self.doomed = False
         self.worked = False
+        self._shutting_down: asyncio.Task[None] | None = None
         self._cause = ""
         self._on_line = on_line
         self._last_lines: deque[str] = deque(maxlen=30)
@@ -216,6 +217,12 @@ class Runner:
             except TimeoutError:
                 self.kill()
         await self._watch
+
+    def shut_down(self) -> None:
+        """From now on it gets no request, and is being stopped."""
+        self.doomed = True
+        if self._shutting_down is None:
+            self._shutting_down = asyncio.create_task(self.stop())
 
     def _take_line(self, line: Line) -> None:
         self._last_lines.append(line.text)

@@ -62,7 +62,8 @@ CREATE TABLE IF NOT EXISTS files (
     upload_token TEXT NOT NULL,
     size INTEGER,
     created REAL NOT NULL,
-    expires REAL NOT NULL
+    expires REAL NOT NULL,
+    access TEXT NOT NULL DEFAULT 'allow'
 );
 """
 

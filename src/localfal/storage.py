@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import errno
 import hashlib
-import json
 import re
 import secrets
 import shutil
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from localfal.errors import BadRequestError, NotFoundError, StorageFullError, TooLargeError
+from localfal.lifecycle import NO_WISH, Decision, Lifecycle
 
 MAX_FILE_BYTES = 4 * 1024**3
 MAX_TOTAL_BYTES = 32 * 1024**3
@@ -36,13 +36,14 @@ PASSIVE_TYPES = re.compile(
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file's description; `size` is None until it has been uploaded whole."""
+    """A file's description; `size` is None until it has been uploaded whole, `access` is for others than its owner."""
 
     id: str
     name: str
     content_type: str
     upload_token: str
     size: int | None
+    access: Decision = "allow"
 
     @property
     def path(self) -> str:
@@ -69,29 +70,35 @@ class Storage:
         self._max_total_bytes = max_total_bytes
         self._stored = _size(folder)  # unfinished uploads are part of it
 
-    def create(self, name: str, content_type: str, lifecycle: str | None = None) -> StoredFile:
-        """Reserve a file; `lifecycle` is the JSON of X-Fal-Object-Lifecycle, which can only shorten its life."""
+    def create(self, name: str, content_type: str, lifecycle: Lifecycle = NO_WISH) -> StoredFile:
+        """Reserve a file; a `lifecycle` can only shorten its life."""
         content_type = content_type.strip() or "application/octet-stream"
         if not (content_type.isascii() and content_type.isprintable()):  # it becomes a response header
             raise BadRequestError("The content type is not printable ASCII")
         safe_name = UNSAFE.sub("_", name).strip("._")[-MAX_NAME:] or "file"
-        file = StoredFile(uuid.uuid4().hex, safe_name, content_type, secrets.token_urlsafe(24), None)
+        token = secrets.token_urlsafe(24)
+        file = StoredFile(uuid.uuid4().hex, safe_name, content_type, token, None, lifecycle.access)
         now = time.time()
         self._database.execute(
-            "INSERT INTO files (id, name, content_type, upload_token, created, expires) VALUES (?, ?, ?, ?, ?, ?)",
-            (file.id, file.name, content_type, file.upload_token, now, now + min(self._keep, _lifetime(lifecycle))),
+            "INSERT INTO files (id, name, content_type, upload_token, access, created, expires)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (file.id, file.name, content_type, token, file.access, now, now + min(self._keep, lifecycle.seconds)),
         )
         return file
 
     def find(self, file_id: str) -> StoredFile:
         """A file that has not expired; raises NotFoundError."""
         row = self._database.execute(
-            "SELECT name, content_type, upload_token, size FROM files WHERE id = ? AND expires > ?",
+            "SELECT name, content_type, upload_token, size, access FROM files WHERE id = ? AND expires > ?",
             (file_id, time.time()),
         ).fetchone()
         if row is None:
             raise NotFoundError("File not found")
-        return StoredFile(file_id, row["name"], row["content_type"], row["upload_token"], row["size"])
+        return StoredFile(file_id, row["name"], row["content_type"], row["upload_token"], row["size"], row["access"])
+
+    def restrict(self, file: StoredFile, access: Decision) -> None:
+        """Decide anew who may read a file."""
+        self._database.execute("UPDATE files SET access = ? WHERE id = ?", (access, file.id))
 
     def content(self, file: StoredFile) -> Path:
         """Where an uploaded file's bytes are; raises NotFoundError before the upload is complete."""
@@ -217,11 +224,3 @@ def _size(path: Path) -> int:
     with contextlib.suppress(FileNotFoundError):
         return path.stat().st_size
     return 0
-
-
-def _lifetime(lifecycle: str | None) -> float:
-    try:
-        seconds = json.loads(lifecycle or "{}").get("expiration_duration_seconds")
-        return float(seconds) if seconds else float("inf")
-    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
-        raise BadRequestError("X-Fal-Object-Lifecycle is not a JSON object with expiration_duration_seconds") from None

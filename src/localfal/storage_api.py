@@ -8,15 +8,23 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
-from localfal.errors import BadRequestError, MethodNotAllowedError, NotFoundError, UnauthorizedError
+from localfal.buffer import moving
+from localfal.errors import (
+    BadRequestError,
+    ForbiddenError,
+    MethodNotAllowedError,
+    NotFoundError,
+    UnauthorizedError,
+)
 from localfal.hosts import MEDIA, is_loopback
+from localfal.lifecycle import AccessControl, Lifecycle
 from localfal.storage import PASSIVE_TYPES, Storage, StoredFile
 
-LIFECYCLE_HEADERS = ("x-fal-object-lifecycle", "x-fal-object-lifecycle-preference")
 MAX_JSON_BYTES = 1024 * 1024
 TOKEN_LIFETIME = timedelta(days=1)
 
 FILE = re.compile(r"^/files/(?P<id>[0-9a-f]{32})/(?P<name>[^/]+)$")
+FILE_URL = re.compile(r"https?://[^/]+/files/(?P<id>[0-9a-f]{32})/[^/]+")
 MULTIPART = re.compile(
     r"^/files/(?P<id>[0-9a-f]{32})/[^/]+/multipart/(?P<token>[\w-]+)(?:/(?P<part>\d{1,6})|/(?P<complete>complete))$"
 )
@@ -31,6 +39,8 @@ class StorageApi:
 
     async def rest(self, request: Request, path: str) -> Response:
         """`rest.fal.ai/storage/…`."""
+        if path == "/storage/files/acl":
+            return await self.acl(request)
         if request.method != "POST":
             raise MethodNotAllowedError("POST")
         _require_authorization(request)
@@ -58,6 +68,21 @@ class StorageApi:
             upload = f"{place}/multipart/{file.upload_token}"
         return JSONResponse({"upload_url": upload, "file_url": url})
 
+    async def acl(self, request: Request) -> Response:
+        """`rest.fal.ai/storage/files/acl?url=…`, also under `api.fal.ai/v1`: who may read a file."""
+        if request.method not in ("GET", "PUT"):
+            raise MethodNotAllowedError("GET, PUT")
+        _require_authorization(request)
+        match = FILE_URL.fullmatch(request.query_params.get("url", ""))
+        if match is None:
+            raise BadRequestError("url is that of a file, as its upload was answered with")
+        file = self._storage.find(match["id"])
+        access = file.access
+        if request.method == "PUT":
+            access = AccessControl.of(await _json(request)).default
+            self._storage.restrict(file, access)
+        return JSONResponse({"default": access, "rules": []})
+
     async def media(self, request: Request, path: str) -> Response:
         """`v3.fal.media/files/…`."""
         if path in ("/files/upload", "/files/upload/multipart"):
@@ -67,10 +92,11 @@ class StorageApi:
         if match := FILE.match(path):
             file = self._storage.find(match["id"])
             if request.method in ("GET", "HEAD"):
+                _require_reader(file, request)
                 return self._download(file)
             if request.method == "PUT":
                 _require_token(file, request.query_params.get("upload"))
-                await self._storage.write(file, request.stream())
+                await self._storage.write(file, moving(request))
                 return Response()
             raise MethodNotAllowedError("GET, HEAD, PUT")
         raise NotFoundError("File not found")
@@ -85,7 +111,7 @@ class StorageApi:
         url = self._origin + file.path
         if multipart:
             return JSONResponse({"access_url": url, "uploadId": file.upload_token})
-        await self._storage.write(file, request.stream())
+        await self._storage.write(file, moving(request))
         return JSONResponse({"access_url": url})
 
     async def _multipart(self, request: Request, path: str, match: re.Match[str]) -> Response:
@@ -101,7 +127,7 @@ class StorageApi:
         if request.method != "PUT":
             raise MethodNotAllowedError("POST, PUT")
         number = int(match["part"])
-        etag = await self._storage.write_part(file, number, request.stream())
+        etag = await self._storage.write_part(file, number, moving(request))
         return JSONResponse({"partNumber": number, "etag": etag}, headers={"etag": etag})
 
     def _uploads(self, request: Request) -> str:
@@ -110,8 +136,7 @@ class StorageApi:
         return f"{request.url.scheme}://{host}" if is_loopback(host) else self._origin
 
     def _create(self, request: Request, name: str, content_type: str) -> StoredFile:
-        lifecycle = next((request.headers[key] for key in LIFECYCLE_HEADERS if key in request.headers), None)
-        return self._storage.create(name, content_type, lifecycle)
+        return self._storage.create(name, content_type, Lifecycle.of(request.headers))
 
     def _download(self, file: StoredFile) -> Response:
         headers = {
@@ -131,6 +156,16 @@ class StorageApi:
         )
 
 
+def _require_reader(file: StoredFile, request: Request) -> None:
+    """As on fal, an owner shows the storage's token; the key itself is nobody's here."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if file.access == "allow" or (scheme.lower() == "bearer" and token.strip()):
+        return
+    if file.access == "hide":
+        raise NotFoundError("File not found")
+    raise ForbiddenError("The file is not for everybody; its owner reads it with a token of /storage/auth/token")
+
+
 def _require_authorization(request: Request) -> None:
     scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() not in ("key", "bearer") or not credentials.strip():
@@ -144,7 +179,7 @@ def _require_token(file: StoredFile, token: str | None) -> None:
 
 async def _json(request: Request) -> dict[str, Any]:
     body = bytearray()
-    async for chunk in request.stream():
+    async for chunk in moving(request):
         body += chunk
         if len(body) > MAX_JSON_BYTES:
             raise BadRequestError(f"The body is above {MAX_JSON_BYTES} bytes")

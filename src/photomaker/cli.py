@@ -1,39 +1,23 @@
 """``photomaker``: pictures from the command line, the demonstration, and checkpoints fetched ahead of time."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import Annotated, get_args
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TransferSpeedColumn,
-)
-from rich.table import Table
+from rich.progress import TaskID
 
 from photomaker.cores import WAIT_QUIETLY
 from photomaker.deployment import VARIABLE, BasePipeline, Deployment, DeploymentError, package_folder
 from photomaker.errors import RequestError
 from photomaker.method.styles import DEFAULT_STYLE, STYLES
 from photomaker.sizes import PRESETS
-
-if TYPE_CHECKING:
-    from photomaker.reports import Inspection
+from photomaker.terminal import console, downloads, errors, progress, tables
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-console = Console()
-errors = Console(stderr=True)
 
 
 class OutputFormat(Enum):
@@ -264,51 +248,6 @@ def parsed(size: str) -> str | tuple[int, int]:
 def check_style(style: str) -> None:
     if style not in STYLES:
         raise typer.BadParameter(f"one of {', '.join(STYLES)}", param_hint="--style")
-
-
-def tables(report: "Inspection") -> Iterator[Table | str]:
-    """A report as a person reads it."""
-    table = Table("photo", "pixels", "whose face", "similarity", "sharpness", "used")
-    for photo in report.photos:
-        face = {None: "-", False: "no face", True: photo.whose or "cannot be told"}[photo.face]
-        table.add_row(
-            escape(photo.name or "?"),
-            f"{photo.width} x {photo.height}" if photo.width else "-",
-            face,
-            "-" if photo.similarity is None else f"{photo.similarity:.2f}",
-            "-" if photo.sharpness is None else f"{photo.sharpness:.0f}",
-            "yes" if photo.used else escape(f"no: {photo.reason}"),
-        )
-    yield table
-    if report.person is not None:
-        person = report.person
-        sure = "" if person.agreement is None else f", alike by {person.agreement:.2f}"
-        yield f"The person is in {person.photos} photos{sure}; somebody else in {person.others}."
-    if report.prompt is not None:
-        prompt = report.prompt
-        dropped = escape(f": {prompt.dropped}") if prompt.dropped else ""
-        yield (
-            f'The class word is "{escape(prompt.class_word)}", with room for {prompt.room} photos; '
-            f"{prompt.tokens_used} tokens used, {prompt.tokens_dropped} dropped{dropped}."
-        )
-
-
-def progress() -> Progress:
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-    )
-
-
-def downloads() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), console=console
-    )
 
 
 def quiet() -> None:

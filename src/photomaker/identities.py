@@ -16,6 +16,8 @@ from torch import Tensor
 
 from photomaker.method.pipeline import PhotoMakerPipeline
 from photomaker.method.prompts import check_room
+from photomaker.photos.archive import Skipped
+from photomaker.photos.looks import told
 from photomaker.photos.sources import Source, read_sources
 from photomaker.pictures.likeness import reference
 from photomaker.request import Listener, Verdict
@@ -107,19 +109,17 @@ def read_identity(
         said.append(line)
         listener.log(line)
 
-    def skipped(line: str) -> None:
-        log(line)
-        verdicts.append(Verdict(None, line.removeprefix("skipped: ")))
+    def on_skipped(skipped: Skipped) -> None:
+        log(f"skipped: {skipped.reason}")
+        verdicts.append(Verdict(skipped.name, skipped.reason))
 
     with listener.timed("faces"):
-        photos = read_sources(sources, skipped, listener.check)
+        photos = read_sources(sources, on_skipped, listener.check)
         images, embeddings, limited = [photo.image for photo in photos], None, False
         if faces is None:
             check_room(len(photos), room)
             verdicts[:0] = [Verdict(photo.name) for photo in photos]
         else:
-            from photomaker.photos.faces import told  # a deployment without faces starts without InsightFace
-
             looks = faces.look(photos, limit=room, check=listener.check)
             portraits = told(photos, looks, field=sources[0].field, log=log).portraits
             log(f"using {len(portraits)} of {len(photos)} photos")

@@ -2,19 +2,21 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from photomaker.errors import FaceDetectionError, FileTooLargeError, RequestError, TooManyPhotosError
+from photomaker.errors import FileTooLargeError, RequestError, TooManyPhotosError
 from photomaker.method.prompts import Prompt, check_room
-from photomaker.photos.archive import Photo
-from photomaker.photos.sources import DOWNLOADS, Source, check_count, check_size, read_source
+from photomaker.photos.archive import Photo, Skipped
+from photomaker.photos.looks import NOT_THE_PERSON, Look, Looks, no_face
+from photomaker.photos.sources import DOWNLOADS, Source, check_count, check_size, read_each
 from photomaker.reports import ChosenPerson, Fault, InspectedPhoto, InspectedPrompt, Inspection
 from photomaker.request import Listener
 
 if TYPE_CHECKING:
-    from photomaker.photos.faces import FaceFinder, Look, Looks
+    from photomaker.photos.faces import FaceFinder
 
 
 class Faults:
@@ -81,18 +83,19 @@ def inspected(
     photos: list[Photo] = []
     unread: list[InspectedPhoto] = []
 
-    def skipped(line: str) -> None:
-        nothing: dict[str, Any] = dict.fromkeys(("name", "width", "height", "face", "whose", "similarity", "sharpness"))
-        unread.append(InspectedPhoto(**nothing, used=False, reason=line.removeprefix("skipped: ")))
+    def on_skipped(skipped: Skipped) -> None:
+        nothing: dict[str, Any] = dict.fromkeys(("width", "height", "face", "whose", "similarity", "sharpness"))
+        unread.append(InspectedPhoto(name=skipped.name, **nothing, used=False, reason=skipped.reason))
 
-    for source in sources:
-        photos += faults.attempt(partial(read_source, source, skipped, listener.check)) or []
-        try:
-            check_count(len(photos), source.field)
-        except TooManyPhotosError as error:
-            faults.add(error)
-            photos = photos[: error.context["max_count"]]
-            break
+    with closing(read_each(sources, on_skipped, listener.check)) as reading:
+        for source, read in reading:
+            photos += faults.attempt(read) or []
+            try:
+                check_count(len(photos), source.field)
+            except TooManyPhotosError as error:
+                faults.add(error)
+                photos = photos[: error.context["max_count"]]
+                break
     room = None if prompt is None else prompt.room
     looks = None
     if faces is None:
@@ -101,7 +104,7 @@ def inspected(
     elif photos:
         looks = faces.look(photos, limit=room, check=listener.check)
         if not looks.portraits:
-            faults.add(no_face(photos, sources))
+            faults.add(no_face([photo.name for photo in photos], sources[0].field))
     used = len(photos) if looks is None else len(looks.portraits)
     views: Sequence[Look | None] = [None] * len(photos) if looks is None else looks.of
     return Inspection(
@@ -113,19 +116,12 @@ def inspected(
     )
 
 
-def no_face(photos: Sequence[Photo], sources: Sequence[Source]) -> FaceDetectionError:
-    from photomaker.photos.faces import no_face as error
-
-    return error([photo.name for photo in photos], sources[0].field)
-
-
-def of_photo(photo: Photo, look: "Look | None") -> InspectedPhoto:
+def of_photo(photo: Photo, look: Look | None) -> InspectedPhoto:
     if look is None:
         seen: dict[str, Any] = {"face": None, "whose": None, "similarity": None, "sharpness": None}
         seen |= {"used": True, "reason": None}
     else:
         from photomaker.photos.face import sharpness  # a deployment without faces starts without InsightFace
-        from photomaker.photos.faces import NOT_THE_PERSON
 
         other = look.reason == NOT_THE_PERSON
         seen = {
@@ -139,9 +135,7 @@ def of_photo(photo: Photo, look: "Look | None") -> InspectedPhoto:
     return InspectedPhoto(name=photo.name, width=photo.image.width, height=photo.image.height, **seen)
 
 
-def of_person(looks: "Looks") -> ChosenPerson:
-    from photomaker.photos.faces import NOT_THE_PERSON
-
+def of_person(looks: Looks) -> ChosenPerson:
     shown = [look for look in looks.of if look.similarity is not None and look.reason != NOT_THE_PERSON]
     return ChosenPerson(photos=len(shown), agreement=looks.agreement, others=looks.others)
 

@@ -20,9 +20,7 @@ class Timings(BaseModel):
 
 
 class PhotoVerdict(BaseModel):
-    name: str | None = Field(
-        description="In its archive, or of its field; null for a file that could not be read, which `reason` names."
-    )
+    name: str = Field(description="In its archive, or of its field.")
     used: bool = Field(description="Whether the pictures were made from it.")
     reason: str | None = Field(description="Why not.")
 
@@ -36,9 +34,7 @@ class Fault(BaseModel):
 
 
 class InspectedPhoto(BaseModel):
-    name: str | None = Field(
-        description="In its archive, or of its field; null for a file that could not be read, which `reason` names."
-    )
+    name: str = Field(description="In its archive, or of its field.")
     width: int | None = Field(description="In pixels, as read: larger photos are read at most 1536 a side.")
     height: int | None = Field(description="In pixels, as read.")
     face: bool | None = Field(description="Whether there is a face; null where the deployment looks for none.")

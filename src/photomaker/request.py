@@ -49,11 +49,11 @@ class Verdict:
     """What became of one of the caller's photos.
 
     Attributes:
-        name: In its archive, or of its field; None for a file that could not be read, which ``reason`` names.
+        name: In its archive, or of its field.
         reason: Why it was left out; None: it was used.
     """
 
-    name: str | None
+    name: str
     reason: str | None = None
 
 

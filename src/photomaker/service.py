@@ -6,9 +6,8 @@ values and returns values; only the pipelines hold the device, for one request a
 
 import secrets
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
@@ -18,10 +17,11 @@ from PIL import Image
 from photomaker import sizes
 from photomaker.beside import Beside
 from photomaker.deployment import Deployment
+from photomaker.device import Device, held
 from photomaker.errors import ContentPolicyError, FeatureNotSupportedError, PromptError
 from photomaker.identities import Identities, Identity, read_identity
 from photomaker.inspection import Faults, fetched, inspected
-from photomaker.method.conditioning import Conditioning, IDPrompt, OnLatents, Prompts, start_merge_step
+from photomaker.method.conditioning import Conditioning, IDPrompt, Prompts, start_merge_step
 from photomaker.method.pipeline import PhotoMakerPipeline
 from photomaker.method.prompts import check_text
 from photomaker.method.styles import NO_STYLE, styled
@@ -32,12 +32,12 @@ from photomaker.photos.face_models import face_models
 from photomaker.photos.images import read_image
 from photomaker.photos.sources import MAX_OF_SEVERAL_BYTES, Source, downloaded
 from photomaker.pictures.likeness import likeness
-from photomaker.pictures.previews import LatentColours, Previews, fit
+from photomaker.pictures.previews import LatentColours
 from photomaker.reports import Inspection
 from photomaker.request import ARCHIVE_FIELD, SEVERAL_FIELD, Listener, Picture, Request, addresses, named
+from photomaker.watching import latent_colours, previews
 from photomaker.weights.inference import accelerate, warm_up
-from photomaker.weights.kept import kept
-from photomaker.weights.prepared import cache_root, open_pipelines
+from photomaker.weights.prepared import open_pipelines
 from photomaker.weights.threads import use_free_cores
 
 if TYPE_CHECKING:
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 __all__ = ["Listener", "Picture", "Request", "Service", "draw_seed"]
 
 INITIAL_IMAGE_FIELD = "initial_image_url"
-STALLED_SECONDS = 300.0  # without a step, after which whoever holds the device is stuck; a CPU's steps take a minute
 DRAWN_SEEDS = 2**32  # exact in every client's numbers
 
 
@@ -59,9 +58,7 @@ class Service:
         self.pipelines = pipelines
         self.allow = deployment.allowed_hosts()
         self.identities = Identities()
-        self.device = threading.Lock()
-        self.probing = threading.Lock()
-        self.moved_on = time.monotonic()  # when the request that holds the device last did
+        self.device = Device(self.adds)
         self.colours: dict[str, LatentColours] = {}
         self.reader = threading.Lock()
         # A request that waits for its photos holds the device: nobody else may be waiting for that.
@@ -94,6 +91,7 @@ class Service:
         pipe = self.pipeline(request.base_pipeline)
         width, height = self.size(request)
         safety = self.safety_for(request)
+        colours = self.colours.get(request.base_pipeline)
         prompts, negative_prompt = self.prompts(request, pipe, listener)
 
         def read(listener: Listener) -> Identity:
@@ -104,7 +102,7 @@ class Service:
 
         def id_prompt() -> IDPrompt:
             identity = photos.result()
-            self.moved_on = time.monotonic()
+            self.device.moved()
             with listener.timed("encode"):
                 prompt = pipe.condition_on_identity(prompts, identity.tokens)
             if prompt.dropped:
@@ -112,7 +110,7 @@ class Service:
             return prompt
 
         def on_step(done: int, steps: int) -> None:
-            self.moved_on = time.monotonic()
+            self.device.moved()
             listener.check()
             photos.check()
             listener.on_step(done, steps)
@@ -121,11 +119,10 @@ class Service:
             if not self.early_steps:
                 photos.result()
             initial_image = self.initial_image(request, listener)
-            stack.enter_context(held(self.device, listener))
-            self.moved_on = time.monotonic()
+            stack.enter_context(self.device.held(listener))
             with listener.timed("encode"):
                 text_only, negative = pipe.condition_on_text(prompts, negative_prompt)
-            with listener.timed("denoise"), self.previews(pipe, request, listener) as on_latents:
+            with listener.timed("denoise"), previews(pipe, colours, listener) as on_latents:
                 latents = pipe.denoise(
                     Conditioning(text_only, negative, id_prompt if self.early_steps else id_prompt()),
                     num_inference_steps=request.num_inference_steps,
@@ -269,66 +266,16 @@ class Service:
         listener.report.photos = identity.verdicts
         return identity
 
-    @contextmanager
-    def previews(self, pipe: PhotoMakerPipeline, request: Request, listener: Listener) -> Iterator[OnLatents | None]:
-        """What shows the listener previews, where it looks at them."""
-        if listener.on_preview is None:
-            yield None
-            return
-        name = request.base_pipeline
-        if name not in self.colours:
-            self.colours[name] = fit(pipe, pipe.text2img.vae_scale_factor)
-        shown = Previews(self.colours[name], pipe.text2img.scheduler, listener.on_preview)
-        try:
-            yield shown.on_latents
-        finally:
-            shown.finish()
-
     def comparison(self, identity: Identity) -> Callable[[Image.Image], float | None] | None:
         """What tells a picture's likeness to the photos; None where nobody looked at these for faces."""
         if self.faces is None or identity.direction is None:
             return None
         return partial(likeness, person=identity.direction, reader=self.faces)
 
-    def alive(self) -> bool:
-        """Whether the device works: the request that holds it moves on, or else it can add.
-
-        On a wedged device this does not return; asked again meanwhile, it says no.
-        """
-        if self.device.locked():
-            return time.monotonic() - self.moved_on < STALLED_SECONDS
-        if not self.probing.acquire(blocking=False):
-            return False
-        try:
-            device = next(iter(self.pipelines.values())).text2img.unet.device
-            return torch.ones(8, device=device).sum().item() == 8
-        except RuntimeError:  # CUDA's errors are, and stay until the process ends
-            return False
-        finally:
-            self.probing.release()
-
-
-def latent_colours(deployment: Deployment, pipe: PhotoMakerPipeline) -> LatentColours:
-    """How previews colour this pipeline's latents; fitted once to its VAE, and kept with the prepared weights."""
-
-    def fitted() -> LatentColours:
-        return fit(pipe, pipe.text2img.vae_scale_factor)
-
-    if not deployment.inference.prepared:
-        return fitted()
-    folder = cache_root(deployment) / "previews"
-    return LatentColours(tuple(map(tuple, kept(folder, pipe.text2img.vae, lambda: fitted().rows))))
-
-
-@contextmanager
-def held(lock: threading.Lock, listener: Listener) -> Iterator[None]:
-    """The device, or the reader of photos, for one request alone; one that waits for it can still be cancelled."""
-    while not lock.acquire(timeout=0.1):
-        listener.check()
-    try:
-        yield
-    finally:
-        lock.release()
+    def adds(self) -> bool:
+        """Whether the device can."""
+        device = next(iter(self.pipelines.values())).text2img.unet.device
+        return torch.ones(8, device=device).sum().item() == 8
 
 
 def face_finder(deployment: Deployment) -> "FaceFinder":

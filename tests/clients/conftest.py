@@ -7,16 +7,13 @@ import pytest
 sys.path.append(str(Path(__file__).parents[1] / "localfal"))
 
 from packages import install
-from serving import APP_ID, ECHO_APP, Served
-
-APPS = Path(__file__).parents[1] / "localfal" / "apps.py"
-OTHERS = ("Listening", "Talking", "Reading")
+from serving import APP_ID, ECHO_APP, Served, hosted
 
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One platform for all client tests."""
-    apps = {APP_ID: f"{ECHO_APP}::Echo"} | {f"owner/{name.lower()}": f"{APPS}::{name}" for name in OTHERS}
+    apps = {APP_ID: f"{ECHO_APP}::Echo"} | hosted("Listening", "Talking", "Reading")
     platform = Served(tmp_path_factory.mktemp("clients") / "state", apps=apps)
     yield platform
     platform.stop()

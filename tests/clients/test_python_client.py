@@ -55,7 +55,10 @@ def test_the_apps_own_uploads_are_in_the_storage(client: fal_client.SyncClient, 
 def test_an_app_reads_uploads_with_fals_own_guards(client: fal_client.SyncClient) -> None:
     url = client.upload_image(Image.new("RGB", (1, 1), (7, 8, 9)), format="png")
     assert url.startswith("https://v3.fal.media/files/")
-    assert client.run("owner/reading", {"url": url}) == {"read": ["89504e47"] * 3, "color": ["7", "8", "9"]}
+    seen = client.run("owner/reading", {"url": url})
+    assert (seen["read"], seen["colors"]) == (["89504e47"] * 3, ["(7, 8, 9)"] * 2)
+    (uploaded,) = seen["uploaded"]  # by a client in the runner
+    assert httpx.get(uploaded).content == b"from inside"
 
 
 def test_submit_status_result(client: fal_client.SyncClient) -> None:
@@ -165,6 +168,17 @@ def test_upload(client: fal_client.SyncClient, tmp_path: Path) -> None:
 
     url = client.upload(b"other way", "text/plain", repository="fal")
     assert httpx.get(url).content == b"other way"
+
+
+def test_who_may_read_an_upload(client: fal_client.SyncClient) -> None:
+    rules = [fal_client.StorageACLRule(user="nobody", decision="allow")]
+    hidden = fal_client.StorageACL(default="hide", rules=rules)
+    url = client.upload(b"mine", "text/plain", lifecycle=fal_client.StorageSettings(initial_acl=hidden))
+    assert httpx.get(url).status_code == 404
+    key = {"authorization": f"Key {os.environ['FAL_KEY']}"}
+    tokens = "https://rest.fal.ai/storage/auth/token?storage_type=fal-cdn-v3"
+    token = httpx.post(tokens, headers=key, json={}).json()["token"]
+    assert httpx.get(url, headers={"authorization": f"Bearer {token}"}).content == b"mine"
 
 
 def test_upload_in_parts(client: fal_client.SyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

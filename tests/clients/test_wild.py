@@ -9,11 +9,19 @@ from pathlib import Path
 import pytest
 from serving import PATIENCE, Served
 
-WILD = Path(__file__).parent / "wild"
+WILD, NODE = Path(__file__).parent / "wild", Path(__file__).parent / "node"
 CACHE = Path(__file__).parents[2] / ".cache" / "clients"
 PYTHON_RELEASES = ("0.5.9", "0.7.0", "0.10.0", "0.13.0", "1.0.3")
-NODE_RELEASES = ("fal-1-0", "fal-1-2", "fal-1-6", "fal-1-9", "fal-1-10")
-NODE_CLIENTS = ("http-libraries", "vercel", "huggingface", "server-proxy", "leaving")
+NODE_RELEASES = ("fal-1-0", "fal-1-2", "fal-1-6", "fal-1-9", "@fal-ai/client", "serverless-0-8", "serverless-0-15")
+PROXY_RELEASES = ("server-proxy-1-1", "@fal-ai/server-proxy")
+NODE_CLIENTS = ("http-libraries", "vercel", "huggingface", "leaving")
+NODE_CALLS = (
+    *(f"fal-client.mjs {release}" for release in NODE_RELEASES),
+    *(f"server-proxy.mjs {release}" for release in PROXY_RELEASES),
+    *(f"{client}.mjs" for client in NODE_CLIENTS),
+)
+ANYWHERE = ("fal-client.mjs @fal-ai/client", "streaming.mjs", "http-libraries.mjs", "leaving.mjs")
+SOCKETS = ("realtime.mjs",)
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +32,8 @@ def wild_node() -> Path:
     lock = (WILD / "package-lock.json").read_bytes()
     folder = CACHE / f"node-{hashlib.sha256(lock).hexdigest()[:16]}"
     if not (folder / "complete").exists():
-        shutil.rmtree(folder, ignore_errors=True)
+        for old in CACHE.glob("node-*"):
+            shutil.rmtree(old)
         folder.mkdir(parents=True)
         for name in ("package.json", "package-lock.json", ".npmrc"):
             shutil.copy(WILD / name, folder)
@@ -32,6 +41,8 @@ def wild_node() -> Path:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         (folder / "complete").touch()
+    for script in (*WILD.glob("*.mjs"), NODE / "streaming.mjs", NODE / "realtime.mjs"):
+        shutil.copy(script, folder)
     return folder
 
 
@@ -61,31 +72,57 @@ def test_fal_client(served: Served, tmp_path: Path, version: str) -> None:
     run(served, sys.executable, str(WILD / "fal_client_release.py"), str(folder), cwd=tmp_path, PYTHONPATH=str(folder))
 
 
-@pytest.mark.parametrize("release", NODE_RELEASES)
-def test_fal_ai_client(served: Served, wild_node: Path, release: str) -> None:
-    shutil.copy(WILD / "fal-client.mjs", wild_node)
-    run(served, "node", "fal-client.mjs", release, cwd=wild_node)
+@pytest.mark.parametrize("call", NODE_CALLS)
+def test_node(served: Served, wild_node: Path, call: str) -> None:
+    run(served, "node", *call.split(), cwd=wild_node)
 
 
-@pytest.mark.parametrize("script", NODE_CLIENTS)
-def test_node(served: Served, wild_node: Path, script: str) -> None:
-    shutil.copy(WILD / f"{script}.mjs", wild_node)
-    run(served, "node", f"{script}.mjs", cwd=wild_node)
+def runtime(wild_node: Path, package: str) -> str:
+    """The program of another version of Node, or of Bun."""
+    program = wild_node / "node_modules" / package / "bin" / package.partition("-")[0]
+    if not program.exists():
+        pytest.skip(f"npm has no {package} for this machine")
+    return str(program)
 
 
-def test_huggingface_hub(served: Served, tmp_path: Path) -> None:
-    run(served, sys.executable, str(WILD / "hub_client.py"), cwd=tmp_path)
+@pytest.mark.parametrize(
+    ("package", "calls", "variables"),
+    [
+        ("bun", ANYWHERE + SOCKETS + NODE_CALLS[-5:-1], {}),
+        ("node-18", ANYWHERE, {}),
+        ("node-24", ANYWHERE + SOCKETS, {"NODE_USE_ENV_PROXY": "0"}),
+        ("node-24", ANYWHERE + SOCKETS, {"NODE_OPTIONS": ""}),
+    ],
+    ids=["Bun", "older Node", "the hook alone", "the proxy variables alone"],
+)
+def test_other_runtimes(
+    served: Served, wild_node: Path, package: str, calls: tuple[str, ...], variables: dict[str, str]
+) -> None:
+    program = runtime(wild_node, package)
+    for call in calls:
+        run(served, program, *call.split(), cwd=wild_node, **variables)
 
 
-def test_nothing_calls_out(served: Served, wild_node: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("script", ["http_libraries.py", "hub_client.py"])
+def test_python(served: Served, tmp_path: Path, script: str) -> None:
+    run(served, sys.executable, str(WILD / script), cwd=tmp_path)
+
+
+@pytest.mark.parametrize("package", ["fal-client", "node", "node-18", "bun"])
+def test_nothing_calls_out(served: Served, wild_node: Path, tmp_path: Path, package: str) -> None:
     """With every connection of the process and its children noted: all of them are to this machine."""
     strace = shutil.which("strace")
     if strace is None:
         pytest.skip("strace is not installed")
     trace = tmp_path / "trace"
     watched = [strace, "-f", "-e", "trace=connect,sendto,sendmsg", "-o", str(trace)]
-    shutil.copy(WILD / "fal-client.mjs", wild_node)
-    run(served, *watched, "node", "fal-client.mjs", "fal-1-9", cwd=wild_node)
+    if package == "fal-client":
+        folder = str(python_release("0.10.0"))
+        command = [sys.executable, str(WILD / "fal_client_release.py"), folder]
+        run(served, *watched, *command, cwd=tmp_path, PYTHONPATH=folder)
+    else:
+        program = package if package == "node" else runtime(wild_node, package)
+        run(served, *watched, program, "fal-client.mjs", "fal-1-9", cwd=wild_node)
     reached = [line for line in trace.read_text().splitlines() if "sin_addr" in line or "sin6_addr" in line]
     assert reached
     assert all('inet_addr("127.0.0.1")' in line for line in reached), reached

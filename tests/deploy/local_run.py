@@ -6,6 +6,7 @@ import sys
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import httpx
 
@@ -19,7 +20,7 @@ PIXELS = 256  # pictures large enough that a hundred steps take a while on any m
 
 @dataclass
 class LocalRun:
-    """`start()`, then `stop()`; the app's output is in `lines`."""
+    """Started and stopped by `with`; the app's output is in `lines`."""
 
     folder: Path
     deployment: Path | None = None  # one on the tiny checkpoint, with large pictures
@@ -27,7 +28,7 @@ class LocalRun:
     allow_hosts: str = ""
     lines: list[str] = field(default_factory=list)
 
-    def start(self) -> None:
+    def __enter__(self) -> Self:
         port, metrics_port = free_ports(2)
         self.url = f"http://127.0.0.1:{port}"
         ports = ["--exposed-port", str(port), "--exposed-metrics-port", str(metrics_port)]
@@ -51,10 +52,14 @@ class LocalRun:
         )
         self._reading = threading.Thread(target=self._read)
         self._reading.start()
-        eventually(self._healthy, 300)
+        try:
+            eventually(self._healthy, 300)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
 
-    def stop(self) -> None:
-        """End it, however it is, and wait until it has."""
+    def __exit__(self, *_: object) -> None:
         self.process.kill()
         self.ended()
 

@@ -105,6 +105,13 @@ def test_the_schema_is_the_local_one(project: Project, sent: Sent) -> None:
     assert metadata["openapi"] == project.schema()
 
 
+def test_the_health_check_arrives_with_its_path(sent: Sent) -> None:
+    """What the platform asks, how, and how often before it replaces a runner; an endpoint that the app has."""
+    check = MessageToDict(sent.health_check_config)
+    assert check == {"path": "/healthy", "method": "POST", "timeoutSeconds": 10, "failureThreshold": 3}
+    assert "post" in MessageToDict(sent.metadata)["openapi"]["paths"][check["path"]]
+
+
 def test_a_second_deploy_picks_up_edits(cloud: Cloud, project: Project, sent: Sent) -> None:
     project.edit("fal.toml", "keep_alive = 300 ", "keep_alive = 421 ")
     styles = project.folder / "src" / "photomaker" / "method" / "styles.py"

@@ -24,23 +24,15 @@ LONG = {**SHORT, "num_inference_steps": 100, "num_images": 4}
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRun]:
-    app = LocalRun(tmp_path_factory.mktemp("app"))
-    try:
-        app.start()
+    """One that the last of its tests ends."""
+    with LocalRun(tmp_path_factory.mktemp("app"), grace_seconds=120) as app:
         yield app
-    finally:
-        app.stop()
 
 
 @pytest.fixture
-def own(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[LocalRun]:
-    """One that a test may end; its grace period is the test's parameter."""
-    app = LocalRun(tmp_path, grace_seconds=getattr(request, "param", None))
-    try:
-        app.start()
+def impatient(tmp_path: Path) -> Iterator[LocalRun]:
+    with LocalRun(tmp_path, grace_seconds=3) as app:
         yield app
-    finally:
-        app.stop()
 
 
 @pytest.fixture
@@ -84,24 +76,22 @@ def test_cancel_stops_the_request_it_names(app: LocalRun, callers: ThreadPoolExe
     assert post(app, SHORT).status_code == 200
 
 
-@pytest.mark.parametrize("own", [120], indirect=True)
-def test_sigterm_lets_a_request_finish_that_can(own: LocalRun, callers: ThreadPoolExecutor) -> None:
-    answer = running(own, callers, SHORT)
-    own.process.send_signal(signal.SIGTERM)
+def test_sigterm_lets_a_request_finish_that_can(app: LocalRun, callers: ThreadPoolExecutor) -> None:
+    answer = running(app, callers, SHORT)
+    app.process.send_signal(signal.SIGTERM)
     assert answer.result().status_code == 200
     assert len(answer.result().json()["images"]) == 1
-    output = own.ended()
+    output = app.ended()
     assert "Application shutdown complete" in output
     assert "Traceback" not in output
 
 
-@pytest.mark.parametrize("own", [3], indirect=True)
-def test_sigterm_hands_on_a_request_that_cannot_finish(own: LocalRun, callers: ThreadPoolExecutor) -> None:
-    answer = running(own, callers, LONG)
-    own.process.send_signal(signal.SIGTERM)
+def test_sigterm_hands_on_a_request_that_cannot_finish(impatient: LocalRun, callers: ThreadPoolExecutor) -> None:
+    answer = running(impatient, callers, LONG)
+    impatient.process.send_signal(signal.SIGTERM)
     assert answer.result().status_code == 503  # fal's queue gives it to another runner
     assert answer.result().headers["x-fal-billable-units"] == "0"
-    output = own.ended()
+    output = impatient.ended()
     assert "step 100/100" not in output
     assert "Application shutdown complete" in output
     assert "Traceback" not in output

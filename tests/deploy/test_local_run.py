@@ -32,14 +32,10 @@ def files() -> Iterator[str]:
 
 
 def test_the_documented_request_with_a_local_archive(files: str, tmp_path: Path) -> None:
-    app = LocalRun(tmp_path, deployment=NANO / "fal.toml", allow_hosts=files)
-    try:
-        app.start()
-        archive = next((NANO / "examples").glob("*.zip")).name
-        body = {**DOCUMENTED, "image_archive_url": f"http://{files}/{archive}"}
+    archive = next((NANO / "examples").glob("*.zip")).name
+    body = {**DOCUMENTED, "image_archive_url": f"http://{files}/{archive}"}
+    with LocalRun(tmp_path, deployment=NANO / "fal.toml", allow_hosts=files) as app:
         answer = httpx.post(app.url, json=body, timeout=120, trust_env=False)
-    finally:
-        app.stop()
     assert answer.status_code == 200, answer.text
     assert answer.json()["seed"] == DOCUMENTED["seed"]
     (described,) = answer.json()["images"]

@@ -109,6 +109,22 @@ def test_the_documented_request_is_answered(runner: Runner, client: httpx.Client
         assert picture.size == (described["width"], described["height"]) == (64, 64)
 
 
+def test_the_other_endpoints_are_there(runner: Runner, client: httpx.Client, archive_url: str) -> None:
+    """Their schemas and what they stand on came along."""
+    body = {"prompt": DOCUMENTED["prompt"], "image_urls": [archive_url], "seed": 7, "num_inference_steps": 2}
+    report = client.post(f"{runner.url}/inspect", json=body)
+    assert (report.json()["ok"], report.headers["x-fal-billable-units"]) == (True, "0"), report.text
+    studio = client.post(f"{runner.url}/studio", json={**body, "output_format": "webp"})
+    assert studio.headers["x-fal-billable-units"] == "1", studio.text
+    (described,) = studio.json()["images"]
+    assert client.get(described["url"]).headers["content-type"] == described["content_type"] == "image/webp"
+    with client.stream("POST", f"{runner.url}/studio/stream", json=body) as stream:
+        *_, last = (line.removeprefix("data: ") for line in stream.iter_lines() if line.startswith("data: "))
+    assert json.loads(last)["seed"] == 7
+    assert client.post(f"{runner.url}/healthy").json() == {"healthy": True}
+    assert client.post(f"{runner.url}/studio/cancel").json() == {"cancelled": False}
+
+
 def test_a_bad_request_is_told_so(runner: Runner, client: httpx.Client, archive_url: str) -> None:
     answer = client.post(runner.url, json={"image_archive_url": archive_url, "prompt": "photo of nobody"})
     assert answer.status_code == 422
@@ -126,12 +142,15 @@ def test_a_second_deploy_runs_the_edited_project(
         "src/photomaker/method/prompts.py", "The prompt has no trigger word", "The edited prompt has no trigger word"
     )
     project.edit("src/photomaker/schema.py", "Optional initial image for img2img", "An edited description")
+    project.edit("src/photomaker/studio_schema.py", "What the pictures should not show.", "What they should not show.")
     deployment = project.folder / "src" / "photomaker" / "nano" / "fal.toml"
     edited = deployed(running_cloud, project, deployment)
     assert edited is not runner
     assert any("Application shutdown complete" in line for line in runner.lines)
     assert client.get(f"{edited.url}/openapi.json").json() == project.schema()
-    assert "An edited description" in client.get(f"{edited.url}/openapi.json").text
+    served = client.get(f"{edited.url}/openapi.json").text
+    assert "An edited description" in served
+    assert "What they should not show." in served
     answer = client.post(edited.url, json={"image_archive_url": archive_url, "prompt": "photo of nobody"})
     assert answer.json()["detail"][0]["msg"].startswith("The edited prompt")
     answer = client.post(edited.url, json={**DOCUMENTED, "image_archive_url": archive_url})

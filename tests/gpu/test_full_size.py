@@ -1,7 +1,7 @@
 """What is compiled at SDXL's own size: the real pipelines and their loop, the full-size networks without numbers."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -18,7 +18,7 @@ from photomaker import PhotoMakerPipeline
 from photomaker.deployment import Deployment
 from photomaker.method.conditioning import Conditioning, Embedding, IDPrompt
 from photomaker.weights.checkpoints import make_scheduler
-from photomaker.weights.inference import WARM_UPS, accelerate
+from photomaker.weights.inference import FURTHER_WARM_UPS, WARM_UPS, accelerate
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden"
@@ -69,10 +69,88 @@ def _compiler() -> Iterator[None]:
     torch._dynamo.reset()
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a .functools.lru_cache.:UserWarning")  # diffusers' own
-@pytest.mark.usefixtures("_compiler")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings(
+        "ignore:Dynamo detected a call to a .functools.lru_cache.:UserWarning"
+    ),  # diffusers' own
+    pytest.mark.usefixtures("_compiler"),
+]
+
+
+def graphs() -> int:
+    return int(counters["stats"]["unique_graphs"])
+
+
 def test_no_request_compiles_anything_that_the_start_has_not() -> None:
+    pipe, vae, run = project_s_own()
+    latents = torch.empty(1, 4, SIDE // 8, SIDE // 8, dtype=torch.bfloat16, device="meta")
+    picture = Image.new("RGB", (SIDE, SIDE))
+    with torch.inference_mode():
+        for images, guidance in WARM_UPS:
+            run(images, guidance)
+        run(1, 0.0, picture)
+        assert graphs() == 4  # blocks of two widths, for a batch of one and for any other
+        vae.decode(latents, return_dict=False)
+        compiled = graphs()
+        assert compiled == 5
+        for scheduler in ("euler", "ddim", "dpm++"):
+            other = make_scheduler(scheduler, dict(pipe.text2img.scheduler.config))
+            pipe.text2img.scheduler = pipe.img2img.scheduler = other
+            for images in (1, 2, 3, 4) if scheduler == "euler" else (1, 3):
+                for guidance in (5.0, 0.5):
+                    run(images, guidance)
+                    run(images, guidance, picture)
+        vae.decode(latents / 2, return_dict=False)
+    assert graphs() == compiled
+    assert not counters["graph_break"]
+
+
+def test_what_each_further_size_adds() -> None:
+    """By the default list; docs/studio.md says it. Sizes with as many latent pixels share the UNet's blocks."""
+    _, vae, run = project_s_own()
+
+    def decode(size: tuple[int, int]) -> None:
+        vae.decode(
+            torch.empty(1, 4, size[1] // 8, size[0] // 8, dtype=torch.bfloat16, device="meta"), return_dict=False
+        )
+
+    def warmed(size: tuple[int, int], batches: Sequence[tuple[int, float]]) -> tuple[int, int]:
+        """How many graphs of blocks, and of decoders, came with the size."""
+        before = graphs()
+        for images, guidance in batches:
+            run(images, guidance, size=size)
+        run(1, 0.0, Image.new("RGB", size), size=size)
+        blocks = graphs() - before
+        decode(size)
+        return blocks, graphs() - before - blocks
+
+    first, *further = Deployment.read(ROOT / "fal.toml").served_sizes
+    with torch.inference_mode():
+        assert warmed(first, WARM_UPS) == (4, 1)
+        added = {size: warmed(size, FURTHER_WARM_UPS) for size in further}
+        assert added == {
+            (1152, 896): (4, 1),
+            (896, 1152): (0, 1),
+            (1216, 832): (4, 1),
+            (832, 1216): (0, 1),
+            (1344, 768): (0, 1),  # as many latent pixels as 1152 x 896
+            (768, 1344): (0, 1),
+            (1536, 640): (4, 1),
+            (640, 1536): (0, 1),
+        }
+        compiled = graphs()
+        assert compiled == 25
+        for size in further:
+            for images in (2, 3):
+                run(images, 5.0, size=size)
+            run(3, 0.5, Image.new("RGB", size), size=size)
+    assert graphs() == compiled
+    assert not counters["graph_break"]
+
+
+def project_s_own() -> tuple[PhotoMakerPipeline, Any, Callable[..., None]]:
+    """The pipeline as fal.toml runs it, its full-size VAE, and what makes a request's steps."""
     inference = Deployment.read(ROOT / "fal.toml").inference
     unet, vae = meta(UNet2DConditionModel, full_size.UNET), meta(AutoencoderKL, full_size.VAE)
     networks = SimpleNamespace(text2img=SimpleNamespace(unet=unet, vae=vae))
@@ -85,7 +163,9 @@ def test_no_request_compiles_anything_that_the_start_has_not() -> None:
     person = embedding()
     conditioning = Conditioning(embedding(), embedding(), IDPrompt(person.sequence, person.pooled, ""))
 
-    def run(images: int, guidance: float, initial_image: Image.Image | None = None) -> None:
+    def run(
+        images: int, guidance: float, initial_image: Image.Image | None = None, size: tuple[int, int] = (SIDE, SIDE)
+    ) -> None:
         pipe.denoise(
             conditioning,
             num_inference_steps=2,
@@ -94,30 +174,11 @@ def test_no_request_compiles_anything_that_the_start_has_not() -> None:
             num_images=images,
             generator=[torch.Generator().manual_seed(seed) for seed in range(images)],
             initial_image=initial_image,
-            height=SIDE,
-            width=SIDE,
+            height=size[1],
+            width=size[0],
         )
 
-    latents = torch.empty(1, 4, SIDE // 8, SIDE // 8, dtype=torch.bfloat16, device="meta")
-    picture = Image.new("RGB", (SIDE, SIDE))
-    with torch.inference_mode():
-        for images, guidance in WARM_UPS:
-            run(images, guidance)
-        run(1, 0.0, picture)
-        assert counters["stats"]["unique_graphs"] == 4  # blocks of two widths, for a batch of one and for any other
-        vae.decode(latents, return_dict=False)
-        compiled = counters["stats"]["unique_graphs"]
-        assert compiled == 5
-        for scheduler in ("euler", "ddim", "dpm++"):
-            other = make_scheduler(scheduler, dict(pipe.text2img.scheduler.config))
-            pipe.text2img.scheduler = pipe.img2img.scheduler = other
-            for images in (1, 2, 3, 4) if scheduler == "euler" else (1, 3):
-                for guidance in (5.0, 0.5):
-                    run(images, guidance)
-                    run(images, guidance, picture)
-        vae.decode(latents / 2, return_dict=False)
-    assert counters["stats"]["unique_graphs"] == compiled
-    assert not counters["graph_break"]
+    return pipe, vae, run
 
 
 def around(unet: FullSize) -> PhotoMakerPipeline:

@@ -102,13 +102,51 @@ class Impatient(fal.App):
 
     machine_type = "S"
     request_timeout = 2
+    termination_grace_period_seconds = 1
     skip_retry_conditions = ["timeout"]
 
     @fal.endpoint("/")
     def work(self, order: Order) -> dict[str, str]:
-        note(order.journal, order.name)
+        note(order.journal, str(os.getpid()))
         wait_for(order.gate)
         return {}
+
+    @fal.endpoint("/stream")
+    async def stream(self, order: Order) -> StreamingResponse:
+        async def events():
+            note(order.journal, str(os.getpid()))
+            while True:
+                yield "data: {}\n\n"
+                await asyncio.sleep(0.1)
+
+        return StreamingResponse(events(), media_type="text/event-stream")
+
+    @fal.endpoint("/listening")
+    async def listen(self, order: Order, request: Request) -> dict[str, str]:
+        try:
+            async with cancel_on_disconnect(request):
+                await asyncio.sleep(600)
+        finally:
+            note(order.journal, "left")
+        return {}
+
+    @fal.endpoint("/socket", is_websocket=True)
+    async def socket(self, websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.send_text(str(os.getpid()))
+        await asyncio.sleep(600)
+
+
+class Hurried(fal.App):
+    """Has its owner's callers wait for a second at most."""
+
+    machine_type = "S"
+    request_start_timeout = 1
+
+    @fal.endpoint("/")
+    def work(self, order: Order) -> dict[str, str]:
+        wait_for(order.gate)
+        return {"name": order.name}
 
 
 class Failing(fal.App):
@@ -139,10 +177,25 @@ class Graceful(fal.App):
 
 
 class Public(fal.App):
-    """Anybody may call."""
+    """Anybody may call; on fal it would have machines of its own."""
 
-    machine_type = "S"
+    app_name = "another-name"
     app_auth = "public"
+    machine_type = ["GPU-H100", "GPU-H200"]
+    num_gpus = 8
+    regions = ["us-east"]
+    min_concurrency = 3
+    max_concurrency = 9
+    concurrency_buffer = 2
+    concurrency_buffer_perc = 50
+    scaling_delay = 30
+    keep_alive = 1
+    requirements = ["no-such-package-anywhere==1.0"]
+    local_python_modules = ["no_such_module"]
+    app_files = ["no-such-file"]
+    secrets = ["NO_SUCH_SECRET"]
+    data_mounts = ["/data"]
+    metrics_port = 9091
 
     @fal.endpoint("/")
     def work(self, request: Request) -> dict[str, object]:
@@ -282,11 +335,17 @@ class Reading(fal.App):
         import tempfile
         import urllib.request
 
+        import fal_client
         from fal.toolkit import File, Image, download_file
+        from fal.toolkit.image import read_image_from_url
 
         with tempfile.TemporaryDirectory() as folder, urllib.request.urlopen(order.url) as response:
             downloaded = download_file(order.url, folder).read_bytes()
             saved = File(url=order.url).save(f"{folder}/saved").read_bytes()
             read = [downloaded, saved, response.read()]
-        color = Image(url=order.url, content_type="image/png").to_pil().getpixel((0, 0))
-        return {"read": [content[:4].hex() for content in read], "color": [str(value) for value in color]}
+        pictures = [Image(url=order.url, content_type="image/png").to_pil(), read_image_from_url(order.url)]
+        return {
+            "read": [content[:4].hex() for content in read],
+            "colors": [str(picture.getpixel((0, 0))) for picture in pictures],
+            "uploaded": [fal_client.upload(b"from inside", "text/plain")],
+        }

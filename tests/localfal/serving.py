@@ -15,6 +15,7 @@ import httpx
 from localfal.environment import Addresses, client_environment
 
 ECHO_APP = Path(__file__).parents[1] / "clients" / "echo_app.py"
+APPS = Path(__file__).with_name("apps.py")
 APP_ID = "fal-ai/photomaker"
 KEY = {"authorization": "Key id:secret"}
 LOCALFAL = [sys.executable, "-c", "from localfal.cli import app; app()"]
@@ -40,6 +41,16 @@ def runs(journal: Path) -> list[tuple[float, str]]:
     """What the echo app has run, and when it began."""
     lines = journal.read_text().splitlines() if journal.exists() else []
     return [(float(moment), prompt) for moment, _, prompt in (line.partition(" ") for line in lines)]
+
+
+def app_id(name: str) -> str:
+    """The id under which an app of apps.py is served."""
+    return f"owner/{name.lower()}"
+
+
+def hosted(*names: str) -> dict[str, str]:
+    """Apps of apps.py, by their ids."""
+    return {app_id(name): f"{APPS}::{name}" for name in names}
 
 
 class Served:

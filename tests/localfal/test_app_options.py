@@ -1,35 +1,25 @@
 """What an app's class says is what its platform does."""
 
+import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
-from serving import KEY, LOCALFAL, PATIENCE, Served, eventually, runs
+from serving import APPS, KEY, LOCALFAL, PATIENCE, Served, app_id, eventually, hosted, runs
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
-APPS = Path(__file__).with_name("apps.py")
-NAMES = ["Impatient", "Failing", "Public", "Specialised", "Checked", "Several", "Caller"]
+NAMES = ["Impatient", "Hurried", "Failing", "Public", "Specialised", "Checked", "Several", "Caller"]
 TIMED_OUT = {"detail": "Request timed out", "error_type": "request_timeout"}
-
-
-def app_id(name: str) -> str:
-    return f"owner/{name.lower()}"
-
-
-@pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    apps = {app_id(name): f"{APPS}::{name}" for name in NAMES}
-    platform = Served(tmp_path_factory.mktemp("apps") / "state", apps=apps)
-    yield platform
-    platform.stop()
 
 
 @pytest.fixture
 def call(platform: Served, client: httpx.Client) -> Callable[..., httpx.Response]:
-    def call(app: str, /, sent: dict[str, str] | None = None, **order: object) -> httpx.Response:
-        url = f"{platform.origin}/{app_id(app)}"
+    def call(app: str, /, sent: dict[str, str] | None = None, path: str = "", **order: object) -> httpx.Response:
+        url = f"{platform.origin}/{app_id(app)}{path}"
         return client.post(url, json=order, headers={**KEY, **(sent or {})})
 
     return call
@@ -48,6 +38,10 @@ def queued(platform: Served, client: httpx.Client) -> Callable[..., httpx.Respon
     return queued
 
 
+def is_over(process: str) -> bool:
+    return not Path(f"/proc/{process}/exe").exists()
+
+
 @pytest.mark.slow
 def test_request_timeout_ends_a_request_and_its_runner(call, queued, tmp_path: Path) -> None:
     journal = tmp_path / "journal"
@@ -55,8 +49,53 @@ def test_request_timeout_ends_a_request_and_its_runner(call, queued, tmp_path: P
     for response in (call("Impatient", **stuck), queued("Impatient", **stuck)):
         assert (response.status_code, response.json()) == (504, TIMED_OUT)
         assert "x-fal-request-timeout-type" not in response.headers  # which says that the caller had asked for it
-    assert len(runs(journal)) == 2  # skip_retry_conditions = ["timeout"]
-    eventually(lambda: call("Impatient").status_code == 200)
+    workers = [process for _, process in runs(journal)]
+    assert len(workers) == 2  # skip_retry_conditions = ["timeout"]
+    eventually(lambda: all(map(is_over, workers)))  # the work goes on nowhere
+    told = tmp_path / "told"
+    assert call("Impatient", path="/listening", journal=str(told)).status_code == 504
+    eventually(lambda: [text for _, text in runs(told)] == ["left"])
+    assert call("Impatient").status_code == 200
+
+
+@pytest.mark.slow
+def test_request_timeout_ends_streams_and_sockets(platform: Served, client: httpx.Client, tmp_path: Path) -> None:
+    url, journal = f"{platform.origin}/{app_id('Impatient')}", tmp_path / "journal"
+    order = {"journal": str(journal)}
+    with client.stream("POST", f"{url}/stream", json=order, headers=KEY) as response:
+        lines = response.iter_lines()
+        assert next(lines) == "data: {}"
+        with pytest.raises(httpx.RemoteProtocolError):
+            list(lines)
+    with connect(f"{url}/socket".replace("http", "ws"), additional_headers=KEY, proxy=None) as socket:
+        workers = [runs(journal)[0][1], str(socket.recv())]
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv()
+    assert closed.value.rcvd
+    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1011, "Request timed out")
+    over_a_socket = f"{platform.origin}/ws/{app_id('Impatient')}/stream".replace("http", "ws")
+    with connect(over_a_socket, additional_headers=KEY, proxy=None) as socket:
+        socket.send(json.dumps(order))
+        with pytest.raises(ConnectionClosed) as closed:
+            list(socket)
+    assert closed.value.rcvd
+    assert closed.value.rcvd.reason == "The answer was broken off"
+    eventually(lambda: all(map(is_over, [*workers, runs(journal)[1][1]])))
+
+
+def test_request_start_timeout_is_what_a_caller_may_change(
+    queued, platform: Served, client: httpx.Client, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    url = f"{platform.origin}/queue/{app_id('Hurried')}"
+    busy = client.post(url, json={"name": "busy", "gate": str(gate)}, headers=KEY).json()
+    eventually(lambda: client.get(busy["status_url"], headers=KEY).json()["status"] == "IN_PROGRESS")
+    patient = client.post(url, json={"name": "patient"}, headers={**KEY, "x-fal-request-timeout": "600"}).json()
+    late = queued("Hurried", name="late")
+    assert (late.status_code, late.json()) == (504, TIMED_OUT)
+    gate.touch()
+    eventually(lambda: client.get(patient["status_url"], headers=KEY).json()["status"] == "COMPLETED")
+    assert client.get(patient["response_url"], headers=KEY).json() == {"name": "patient"}
 
 
 @pytest.mark.parametrize(
@@ -119,10 +158,16 @@ def test_a_public_app_needs_no_key_and_hears_nothing_that_is_not_for_it(platform
     assert seen["headers"]["x-fal-caller-user-id"] == "localfal"
     assert seen["headers"]["x-fal-endpoint"] == app_id("Public")
     assert seen["headers"]["x-mine"] == "kept"
+    assert seen["headers"]["x-fal-object-lifecycle-preference"] == "{}"  # what a request's context shows, none or not
     assert client.post(url).status_code == 200
     submitted = client.post(f"{platform.origin}/queue/{app_id('Public')}").raise_for_status()
     assert client.get(submitted.json()["status_url"]).is_success
     assert client.post(f"{platform.origin}/{app_id('Checked')}", json={}).status_code == 401
+
+
+def test_what_is_not_for_this_machine_is_no_obstacle(call, platform: Served) -> None:
+    assert call("Public").status_code == 200
+    eventually(lambda: len(platform.runner_pids()) == len(NAMES))  # one each
 
 
 def test_ready_is_what_fal_calls_ready(call) -> None:
@@ -143,7 +188,7 @@ def test_requests_of_another_app_are_not_there(platform: Served, client: httpx.C
 
 @pytest.mark.slow
 def test_a_hint_leads_to_the_runner_that_gave_it(tmp_path: Path, client: httpx.Client) -> None:
-    platform = Served(tmp_path / "state", "--runners", "2", apps={"owner/specialised": f"{APPS}::Specialised"})
+    platform = Served(tmp_path / "state", "--runners", "2", apps=hosted("Specialised"))
     try:
         eventually(lambda: len(platform.runner_pids()) == 2)
         url = f"{platform.origin}/owner/specialised"
@@ -167,7 +212,7 @@ def test_runners_know_who_they_are_and_get_their_grace_period(tmp_path: Path, cl
     journal = tmp_path / "journal"
     os.environ["GRACEFUL_JOURNAL"] = str(journal)
     try:
-        platform = Served(tmp_path / "state", apps={"owner/graceful": f"{APPS}::Graceful"})
+        platform = Served(tmp_path / "state", apps=hosted("Graceful"))
     finally:
         del os.environ["GRACEFUL_JOURNAL"]
     seen = client.post(f"{platform.origin}/owner/graceful", headers=KEY).json()
@@ -195,6 +240,7 @@ def test_a_failed_start_says_why(tmp_path: Path, app: str, cause: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 1
     *_, said, where = done.stderr.strip().splitlines()
+    assert f"{app} does not start: " in said
     assert cause in said
     assert where == f"The whole log is {state / 'runner.log'}"
 

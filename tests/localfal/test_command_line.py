@@ -82,18 +82,6 @@ def test_a_state_that_cannot_be(tmp_path: Path) -> None:
     assert (done.returncode, "cannot start" in done.stderr, "Traceback" in done.stderr) == (1, True, False)
 
 
-def test_an_app_that_does_not_start(tmp_path: Path) -> None:
-    (tmp_path / "broken.py").write_text(
-        "import fal\n\nclass Broken(fal.App):\n    app_name = 'b'\n"
-        "    def setup(self):\n        raise RuntimeError('no weights here')\n"
-        "    @fal.endpoint('/')\n    def run(self) -> dict:\n        return {}\n"
-    )
-    done = localfal("serve", f"{tmp_path}/broken.py::Broken", "--as", "a/b", "--state", str(tmp_path / "state"))
-    assert done.returncode == 1
-    assert "no weights here" in done.stderr
-    assert "does not start" in done.stderr
-
-
 @pytest.mark.slow
 def test_nobody_has_to_read_along(tmp_path: Path, client: httpx.Client) -> None:
     platform = Served(tmp_path / "state", reader=["head", "-1"])
@@ -126,10 +114,13 @@ def test_arguments() -> None:
 def test_environments_keep_what_was_there(tmp_path: Path) -> None:
     addresses = Addresses(1, 2, 3, tmp_path / "ca-bundle.pem")
     current = {"NODE_OPTIONS": "--enable-source-maps", "NO_PROXY": "example.com,*", "PATH": "/bin", "FAL_KEY": "a:b"}
+    current["BUN_OPTIONS"] = "--smol"
     client = client_environment(addresses, current)
     assert client["NODE_OPTIONS"].startswith("--enable-source-maps --import file:///")
+    assert client["BUN_OPTIONS"].startswith("--smol --preload /")
     assert client["NO_PROXY"] == client["no_proxy"] == "example.com,127.0.0.1,localhost"
-    assert client_environment(addresses, {**current, **client})["NODE_OPTIONS"] == client["NODE_OPTIONS"]
+    again = client_environment(addresses, {**current, **client})
+    assert all(again[name] == client[name] for name in ("NODE_OPTIONS", "BUN_OPTIONS"))
     assert client["NODE_USE_ENV_PROXY"] == "1"
     assert client["FAL_KEY"] != "a:b"
     runner = runner_environment(addresses, current)

@@ -2,23 +2,14 @@
 
 import socket
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from serving import KEY, PATIENCE, Served, eventually, runs
+from serving import KEY, PATIENCE, Served, app_id, eventually, runs
 
-APPS = Path(__file__).with_name("apps.py")
-SEVERAL, LISTENING = "owner/several", "owner/listening"
-
-
-@pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    apps = {SEVERAL: f"{APPS}::Several", LISTENING: f"{APPS}::Listening"}
-    platform = Served(tmp_path_factory.mktemp("several") / "state", apps=apps)
-    yield platform
-    platform.stop()
+NAMES = ["Several", "Listening"]
+SEVERAL, LISTENING = map(app_id, NAMES)
 
 
 def submit(client: httpx.Client, platform: Served, app: str, path: str = "", **order: str) -> str:

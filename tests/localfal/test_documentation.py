@@ -3,6 +3,9 @@
 import re
 from pathlib import Path
 
+import fal
+
+from localfal.app_requests import NOT_FOR_APP
 from localfal.environment import Addresses, client_environment
 from localfal.hosts import FAL_HOSTS
 
@@ -27,3 +30,15 @@ def test_hosts_and_variables_are_those_of_the_code(tmp_path: Path) -> None:
     table = PAGE.split("| variable | for |")[1].split("\n\n")[0]
     first_cells = " ".join(row.split("|")[1] for row in table.splitlines() if row.startswith("| `"))
     assert set(re.findall(r"`(\w+)`", first_cells)) == set(client_environment(Addresses(1, 2, 3, tmp_path), {}))
+
+
+def test_no_option_of_an_app_and_no_header_goes_unmentioned() -> None:
+    features = " ".join(row[0] for row in ROWS)
+    # Of these, the SDK says that they are its own.
+    inner = {"isolate_channel"}
+    options = {name for name in fal.App.__annotations__ if not name.startswith("_")} - inner
+    assert {name for name in options if f"`{name}`" not in features} == set()
+    # What the gateway says of a caller, and the form of the JavaScript client's proxy, are in the text.
+    inner = {"x-fal-caller-user-id", "x-fal-endpoint", "x-fal-request-id", "x-fal-target-url"}
+    headers = {name for name in NOT_FOR_APP if name.startswith("x-fal-")} - inner
+    assert {name for name in headers if name not in features.lower()} == set()

@@ -99,6 +99,17 @@ def test_the_apps_errors_pass_untouched(served: Served, client: httpx.Client) ->
     assert (status["status"], status["error"], status["error_type"]) == ("COMPLETED", "too few", "invalid_archive")
 
 
+def test_what_never_ran_names_no_units(served: Served, client: httpx.Client) -> None:
+    """The units of an answer are the app's to say; fal documents nothing but the type for its own answers."""
+    busy, waiting = served.submit(client, seconds=600), served.submit(client)
+    for request_id in (waiting, busy):
+        client.put(f"{served.queue}/requests/{request_id}/cancel", headers=KEY)
+    response = served.result(client, waiting)
+    assert (response.status_code, response.json()["error_type"]) == (499, "client_cancelled")
+    assert {name for name in response.headers if name.startswith("x-")} == {"x-fal-request-id", "x-fal-error-type"}
+    assert served.result(client, busy).status_code == 499
+
+
 def test_submit_and_status_have_what_clients_read(served: Served, client: httpx.Client) -> None:
     response = client.post(served.queue, json={"prompt": "x", "seconds": 600}, headers=KEY)
     first = response.json()

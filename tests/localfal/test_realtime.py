@@ -2,29 +2,20 @@
 
 import gc
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import fal.apps
 import fal_client
 import httpx
 import pytest
-from serving import KEY, Served, eventually, runs
+from serving import KEY, Served, app_id, eventually, runs
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from localfal.environment import client_environment
 
-APPS = Path(__file__).with_name("apps.py")
-TALKING, LISTENING = "owner/talking", "owner/listening"
-
-
-@pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    apps = {TALKING: f"{APPS}::Talking", LISTENING: f"{APPS}::Listening"}
-    platform = Served(tmp_path_factory.mktemp("talking") / "state", apps=apps)
-    yield platform
-    platform.stop()
+NAMES = ["Talking", "Listening"]
+TALKING, LISTENING = map(app_id, NAMES)
 
 
 def open_socket(platform: Served, path: str, headers: dict[str, str] | None = None, **options) -> ClientConnection:

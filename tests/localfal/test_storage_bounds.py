@@ -8,10 +8,13 @@ from pathlib import Path
 import httpx
 import pytest
 from serving import KEY, Served, eventually
+from starlette.requests import Request
 
-from localfal.errors import BadRequestError, NotFoundError, StorageFullError, TooLargeError
+from localfal.errors import BadRequestError, NotFoundError, StalledBodyError, StorageFullError, TooLargeError
+from localfal.lifecycle import Lifecycle
 from localfal.state import StateFolder
 from localfal.storage import Storage
+from localfal.storage_api import StorageApi
 
 
 async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
@@ -59,6 +62,22 @@ def test_unfinished_uploads_count_too(storage: Storage, tmp_path: Path) -> None:
         asyncio.run(restarted.write(restarted.create("a", "x/y"), chunks(b"1")))
 
 
+def test_an_upload_that_stops_coming_is_given_up(
+    storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("localfal.buffer.STALL_SECONDS", 0.01)
+    file = storage.create("a", "x/y")
+    messages = [{"type": "http.request", "body": b"12345", "more_body": True}]
+    scope = {"type": "http", "method": "PUT", "headers": [], "query_string": f"upload={file.upload_token}".encode()}
+
+    async def receive():
+        return messages.pop() if messages else await asyncio.Future()
+
+    with pytest.raises(StalledBodyError):
+        asyncio.run(StorageApi(storage).media(Request(scope, receive), file.path))
+    assert list((tmp_path / "files").iterdir()) == []
+
+
 @pytest.mark.slow
 def test_keep(tmp_path: Path, client: httpx.Client) -> None:
     platform = Served(tmp_path / "state", "--keep", "3s")
@@ -97,8 +116,8 @@ def test_parts(storage: Storage) -> None:
 
 
 def test_files_expire(storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = storage.create("kept", "x/y", '{"expiration_duration_seconds": 100000}')
-    short = storage.create("short", "x/y", '{"expiration_duration_seconds": 60}')
+    kept = storage.create("kept", "x/y", Lifecycle(expiration_duration_seconds=100_000))
+    short = storage.create("short", "x/y", Lifecycle(expiration_duration_seconds=60))
     for file in (kept, short):
         asyncio.run(storage.write(file, chunks(b"x")))
     now = time.time()
@@ -111,7 +130,7 @@ def test_files_expire(storage: Storage, tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(NotFoundError):
         storage.find(kept.id)
     with pytest.raises(BadRequestError):
-        storage.create("x", "x/y", "nonsense")
+        Lifecycle.of({"x-fal-object-lifecycle": "nonsense"})
 
 
 def test_names_are_made_safe(storage: Storage) -> None:

@@ -2,11 +2,12 @@
 
 import gzip
 import io
+import itertools
 import struct
+import sys
 import tarfile
-import time
 import zipfile
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -22,7 +23,7 @@ from photomaker.errors import (
     TooManyPhotosError,
 )
 from photomaker.photos import archive, meter
-from photomaker.photos.archive import MAX_PHOTOS, read_photos
+from photomaker.photos.archive import MAX_PHOTOS, Skipped, read_photos
 from tests.photos.samples import BLUE, CONTAINERS, RED, close, in_every_container, picture, tarred, zipped
 
 
@@ -35,7 +36,7 @@ def names(data: bytes) -> list[str]:
 
 @in_every_container
 def test_photos_come_in_natural_order_from_any_container(contain):
-    lines: list[str] = []
+    skipped: list[Skipped] = []
     data = contain(
         [
             ("10.JPG", picture()),
@@ -48,11 +49,11 @@ def test_photos_come_in_natural_order_from_any_container(contain):
             (".thumbnails/2.jpg", picture()),
         ]
     )
-    photos = read_photos(data, on_skipped=lines.append)
+    photos = read_photos(data, on_skipped=skipped.append)
     assert [photo.name for photo in photos] == ["2.jpg", "3.webp", "10.JPG", "photos/of me/1.PNG"]
     assert {photo.image.mode for photo in photos} == {"RGB"}
     assert {photo.image.size for photo in photos} == {(64, 48)}
-    assert lines == ["skipped: photos/notes.txt is not an image in a supported format."]
+    assert skipped == [Skipped("photos/notes.txt", "photos/notes.txt is not an image in a supported format.")]
 
 
 @in_every_container
@@ -64,10 +65,10 @@ def test_long_and_foreign_names(contain):
 
 
 def test_control_characters_do_not_reach_messages():
-    lines: list[str] = []
+    skipped: list[Skipped] = []
     data = zipped([("a\x1b[31m\n.txt", b"x"), ("ok\u202e.jpg", picture())])
-    assert [photo.name for photo in read_photos(data, on_skipped=lines.append)] == ["ok?.jpg"]
-    assert lines == ["skipped: a?[31m?.txt is not an image in a supported format."]
+    assert [photo.name for photo in read_photos(data, on_skipped=skipped.append)] == ["ok?.jpg"]
+    assert skipped == [Skipped("a?[31m?.txt", "a?[31m?.txt is not an image in a supported format.")]
 
 
 def test_names_are_never_paths():
@@ -112,10 +113,10 @@ def test_an_archive_without_photos(contain):
 
 
 def test_archives_inside_archives_are_not_opened():
-    lines: list[str] = []
+    skipped: list[Skipped] = []
     with pytest.raises(TooFewPhotosError):
-        read_photos(zipped([("inner.zip", zipped([("a.jpg", picture())]))]), on_skipped=lines.append)
-    assert lines == ["skipped: inner.zip is not an image in a supported format."]
+        read_photos(zipped([("inner.zip", zipped([("a.jpg", picture())]))]), on_skipped=skipped.append)
+    assert skipped == [Skipped("inner.zip", "inner.zip is not an image in a supported format.")]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +130,7 @@ def test_archives_inside_archives_are_not_opened():
         (b"Rar!\x1a\x07\x01\x00", "RAR"),
         (b"7z\xbc\xaf\x27\x1c", "7-Zip"),
         (b"\xfd7zXZ\0", "xz"),
-        (gzip.compress(b"no tar at all" * 99), "neither a tar archive nor a picture"),
+        (gzip.compress(b"no tar at all" * 99, mtime=0), "neither a tar archive nor a picture"),
         (b"\x1f\x8b\x08", "damaged"),
         (b"BZh9", "damaged"),
         (b"PK\3\4", "damaged"),
@@ -160,11 +161,12 @@ def test_an_archive_cut_short(contain):
 
 
 def test_a_damaged_photo_beside_good_ones_is_skipped():
-    lines: list[str] = []
+    skipped: list[Skipped] = []
     data = bytearray(zipped([("bad.jpg", picture()), ("cut.jpg", picture()[:400]), ("good.jpg", picture())]))
     data[data.index(b"\xff\xd8") + 300] ^= 0xFF  # its checksum no longer fits
-    assert [photo.name for photo in read_photos(bytes(data), on_skipped=lines.append)] == ["good.jpg"]
-    assert [line.partition(" cannot be read. ")[0] for line in lines] == ["skipped: bad.jpg", "skipped: cut.jpg"]
+    assert [photo.name for photo in read_photos(bytes(data), on_skipped=skipped.append)] == ["good.jpg"]
+    assert [one.name for one in skipped] == ["bad.jpg", "cut.jpg"]
+    assert all(one.reason.startswith(f"{one.name} cannot be read. ") for one in skipped)
 
 
 def test_only_unusable_photos_say_what_is_wrong_with_the_first():
@@ -228,11 +230,27 @@ def test_entries_are_counted(contain, monkeypatch):
         read_photos(contain((f"{index}.txt", b"") for index in range(21)))
 
 
+@contextmanager
+def few_calls(limit):
+    """Ends whatever calls functions, Python's own or C's, more often than this: work, whatever the machine's speed."""
+    counted = itertools.count(1)
+
+    def count(_frame, event, _argument):
+        if event in ("call", "c_call") and next(counted) > limit:
+            sys.setprofile(None)
+            pytest.fail(f"more than {limit} calls")
+
+    sys.setprofile(count)
+    try:
+        yield
+    finally:
+        sys.setprofile(None)
+
+
 def test_a_directory_of_millions_is_refused_before_it_is_parsed():
-    start = time.process_time()
-    with pytest.raises(InvalidArchiveError, match="entries"):
-        read_photos(b"PK\3\4" + (b"PK\1\2" + bytes(42)) * 500_000 + b"PK\5\6" + bytes(18))
-    assert time.process_time() - start < 2
+    data = b"PK\3\4" + (b"PK\1\2" + bytes(42)) * 500_000 + b"PK\5\6" + bytes(18)
+    with few_calls(20_000), pytest.raises(InvalidArchiveError, match="entries"):
+        read_photos(data)
 
 
 def test_reading_has_an_end(monkeypatch):
@@ -271,9 +289,9 @@ def extended(body: bytes, kind: bytes = tarfile.XHDTYPE) -> bytes:
     ids=["digits", "lines", "chain", "long name"],
 )
 def test_extended_tar_headers_cost_nothing(headers):
-    start = time.process_time()
-    assert len(names(headers + tarred([("a.jpg", picture())]))) == 1
-    assert time.process_time() - start < 3
+    data = headers + tarred([("a.jpg", picture())])
+    with few_calls(400_000):
+        assert len(names(data)) == 1
 
 
 def test_a_negative_size_in_a_tar():

@@ -69,6 +69,18 @@ def test_a_picture_that_decodes_for_ever_is_stopped_by_the_clock(one):
     assert caught.value.refusal is Refusal.TIME
 
 
+def test_where_no_process_starts_the_next_picture_is_told_and_the_one_after_finds_them_again(one, monkeypatch):
+    pool = one()
+    pool.decode(picture(), 64)
+    with monkeypatch.context() as broken:
+        broken.setattr(sys, "executable", "/nowhere/python")
+        with pytest.raises(Cancelled):  # which ends its process
+            pool.decode(endless_exif(), 1536, after(2))
+        with pytest.raises(OwnFault, match="cannot be started"):
+            pool.decode(picture(), 64)
+    assert pool.decode(picture(), 64).size == (64, 48)
+
+
 def test_a_cancelled_request_ends_its_decoding_at_once():
     data = endless_exif()
     with pytest.raises(Cancelled):

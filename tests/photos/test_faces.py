@@ -11,7 +11,8 @@ from PIL import Image, ImageFilter
 from photomaker.errors import Cancelled, FaceDetectionError
 from photomaker.photos.archive import Photo
 from photomaker.photos.face import Face, aligned
-from photomaker.photos.faces import FaceFinder, no_face
+from photomaker.photos.faces import FaceFinder
+from photomaker.photos.looks import no_face
 from tests.assets import photo
 from tests.people import likeness, names, photos
 

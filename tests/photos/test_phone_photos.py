@@ -8,7 +8,7 @@ import pillow_heif
 import pytest
 from PIL import Image
 
-from photomaker.photos.archive import read_photos
+from photomaker.photos.archive import Skipped, read_photos
 from photomaker.photos.images import MAX_PHOTO_SIDE, read_image
 from tests.photos.samples import BLUE, GREEN, RED, close, halves, picture, saved, zipped
 
@@ -54,11 +54,11 @@ def test_a_heic_motion_photo_has_a_film_in_a_box_behind_it():
 
 
 def test_a_live_photo_is_a_picture_beside_a_film():
-    lines: list[str] = []
+    skipped: list[Skipped] = []
     data = zipped([("IMG_1.HEIC", photo(kind="HEIF", quality=90)), ("IMG_1.MOV", film(2, b"qt  "))])
-    [found] = read_photos(data, on_skipped=lines.append)
+    [found] = read_photos(data, on_skipped=skipped.append)
     assert is_whole(found.image)
-    assert lines == ["skipped: IMG_1.MOV is not an image in a supported format."]
+    assert [one.name for one in skipped] == ["IMG_1.MOV"]
 
 
 def test_an_ultra_hdr_photo_has_a_gain_map_behind_it():

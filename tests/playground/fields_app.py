@@ -138,11 +138,9 @@ class Fields(fal.App):
         return made
 
     @fal.endpoint("/cancel")
-    async def cancel(self, x_fal_request_id: str | None = RequestId) -> dict[str, bool]:
-        event = self.cancelled.get(x_fal_request_id or "")
-        if event is not None:
+    async def cancel(self, x_fal_request_id: str | None = RequestId) -> None:
+        if event := self.cancelled.get(x_fal_request_id or ""):
             event.set()
-        return {"cancelled": event is not None}
 
     @fal.endpoint("/scale")
     def scale(self, factor: float, word: str = "times", flags: bool = False) -> dict[str, str]:

@@ -33,6 +33,8 @@ class Site:
 
     async def api(self, request: Request, path: str, base: str) -> Response:
         """`api.fal.ai/v1/models…` and `fal.ai/api/openapi/queue/openapi.json`; `base` is the host's URL."""
+        if path not in ("/v1/models", "/v1/models/requests/by-endpoint", "/api/openapi/queue/openapi.json"):
+            raise NotFoundError(f"localfal does not answer {base}{path}")
         if request.method != "GET":
             raise MethodNotAllowedError("GET")
         wanted = [one for value in request.query_params.getlist("endpoint_id") for one in value.split(",") if one]
@@ -41,12 +43,10 @@ class Site:
         if path == "/v1/models/requests/by-endpoint":
             require_key(request)
             return _json_response(await list_requests(self._database, request.query_params, wanted))
-        if path == "/api/openapi/queue/openapi.json":
-            document = self._documents().get(wanted[0] if wanted else "")
-            if document is None:
-                raise NotFoundError("Endpoint not found")
-            return JSONResponse(document)
-        raise NotFoundError(f"localfal does not answer {base}{path}")
+        document = self._documents().get(wanted[0] if wanted else "")
+        if document is None:
+            raise NotFoundError("Endpoint not found")
+        return JSONResponse(document)
 
     def _models(self, wanted: list[str], expand: list[str]) -> dict[str, Any]:
         """All endpoints that are served, or those that are named; one page holds them."""

@@ -35,9 +35,6 @@ MIN_PHOTOS = 1
 MAX_PHOTOS = 50
 MAX_PHOTO_BYTES = MAX_FILE_BYTES  # one file, expanded
 
-Skipped = Callable[[str], None]
-"""Takes one line about each file that is passed over."""
-
 
 @dataclass(frozen=True)
 class Photo:
@@ -52,12 +49,28 @@ class Photo:
     image: Image.Image
 
 
+@dataclass(frozen=True)
+class Skipped:
+    """A file that is passed over.
+
+    Attributes:
+        name: As a photo's.
+        reason: Why, in a sentence that names it.
+    """
+
+    name: str
+    reason: str
+
+
+OnSkipped = Callable[[Skipped], None]
+
+
 def read_photos(
     data: bytes,
     *,
     field: str = "image_archive_url",
     max_side: int = MAX_PHOTO_SIDE,
-    on_skipped: Skipped = lambda line: None,
+    on_skipped: OnSkipped = lambda skipped: None,
     check: Check = lambda: None,
 ) -> list[Photo]:
     """The photos in a zip, tar, tar.gz or tar.bz2 archive, or the single image, that ``data`` holds.
@@ -69,7 +82,7 @@ def read_photos(
         data: The file, as downloaded.
         field: The input field it came from; errors carry it.
         max_side: Pixels; photos with a longer side are scaled down to it.
-        on_skipped: Takes one line about each skipped file.
+        on_skipped: Told about each skipped file.
         check: Called several times a second; what it raises ends the reading at once.
 
     Returns:
@@ -88,7 +101,7 @@ def read_photos(
 
     def on_unread(name: str, method: str) -> None:
         unread.append(method)
-        on_skipped(f"skipped: {name} is packed with {method}, which is not read.")
+        on_skipped(Skipped(name, f"{name} is packed with {method}, which is not read."))
 
     with typed(lambda: meter.invalid("The archive cannot be read. Make it again as a zip of photos.")):
         files = members(data, meter, on_unread)
@@ -113,7 +126,7 @@ def read_photos(
 
 
 def _decoded(
-    images: Iterator[tuple[str, bytes]], meter: Meter, max_side: int, on_skipped: Skipped
+    images: Iterator[tuple[str, bytes]], meter: Meter, max_side: int, on_skipped: OnSkipped
 ) -> tuple[list[Photo], list[ImageError]]:
     """The photos that can be used, and what is wrong with the others."""
     photos: list[Photo] = []
@@ -136,7 +149,7 @@ def _decoded(
             photos.append(Photo(name, decoding.result()))
         except ImageError as error:
             failures.append(error)
-            on_skipped(f"skipped: {error.message}")
+            on_skipped(Skipped(name, error.message))
 
     with ThreadPoolExecutor(at_once, thread_name_prefix="photo") as pool:
         try:
@@ -159,13 +172,13 @@ def _decoded(
     return photos, failures
 
 
-def _images(files: Iterator[tuple[str, Read]], meter: Meter, on_skipped: Skipped) -> Iterator[tuple[str, bytes]]:
+def _images(files: Iterator[tuple[str, Read]], meter: Meter, on_skipped: OnSkipped) -> Iterator[tuple[str, bytes]]:
     for name, read in files:
         shown = printable(name)
         try:
             head = read(SNIFFED_BYTES)
             if not is_image(head):
-                on_skipped(f"skipped: {shown} is not an image in a supported format.")
+                on_skipped(Skipped(shown, f"{shown} is not an image in a supported format."))
                 continue
             content = head + read(MAX_PHOTO_BYTES + 1 - len(head))
         except (RequestError, Cancelled, OwnFault):

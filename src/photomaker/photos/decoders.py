@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from functools import cache
 from typing import Any
@@ -67,9 +67,10 @@ class Decoder:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.decoded = 0
-        with _memory_file(max(MAX_FILE_BYTES, 3 * MAX_SIDE**2)) as memory:
-            self._memory = mmap.mmap(memory, 0)
+        with _memory_file(max(MAX_FILE_BYTES, 3 * MAX_SIDE**2)) as memory, ExitStack() as undone:
+            self._memory = undone.enter_context(mmap.mmap(memory, 0))
             self._channel, theirs = socket.socketpair()
+            undone.enter_context(self._channel)
             with theirs:
                 self._process = subprocess.Popen(  # noqa: S603 - this very interpreter
                     [
@@ -82,6 +83,7 @@ class Decoder:
                     stdout=subprocess.DEVNULL,  # what C libraries have to say about a stranger's file
                     stderr=subprocess.DEVNULL,
                 )
+            undone.pop_all()
         self._received = b""
 
     def decode(self, data: bytes, max_side: int, check: Check, large_turn: threading.Lock) -> Image.Image:
@@ -172,10 +174,18 @@ class Decoders:
         self._started = 0
 
     def warm(self) -> None:
-        """Start every process now, without waiting until it is ready."""
+        """Start every process that is not there, without waiting until it is ready.
+
+        Raises:
+            OwnFault: This machine starts none.
+        """
         with self._change:
             while self._started < self.count:
-                self._idle.append(Decoder(self.limits))
+                try:
+                    decoder = Decoder(self.limits)
+                except OSError as error:
+                    raise OwnFault(f"a decoding process cannot be started: {error}") from error
+                self._idle.insert(0, decoder)  # a fresh one gets time to be ready
                 self._started += 1
 
     def decode(self, data: bytes, max_side: int, check: Check = lambda: None) -> Image.Image:
@@ -213,19 +223,28 @@ class Decoders:
             self._idle.clear()
 
     def _borrow(self, check: Check) -> Decoder:
-        self.warm()
         with self._change:
             while not self._idle:
-                self._change.wait(WAKE_SECONDS)
-                check()
+                try:
+                    self.warm()
+                except OwnFault:
+                    if not self._started:  # nobody will give one back
+                        raise
+                if not self._idle:
+                    self._change.wait(WAKE_SECONDS)
+                    check()
             return self._idle.pop()
 
     def _give_back(self, decoder: Decoder, usable: bool) -> None:
         if not usable:
             decoder.end()
-            decoder = Decoder(self.limits)
         with self._change:
-            self._idle.insert(0, decoder)  # a fresh one gets time to be ready
+            if usable:
+                self._idle.insert(0, decoder)
+            else:
+                self._started -= 1
+                with suppress(OwnFault):  # the next picture is told
+                    self.warm()
             self._change.notify()
 
 

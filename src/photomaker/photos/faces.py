@@ -10,7 +10,6 @@ Nothing here is written to disk, and logs and errors name files, never what was 
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +18,9 @@ from insightface.app import FaceAnalysis
 from PIL import Image
 
 from photomaker.cores import usable_cores
-from photomaker.errors import FaceDetectionError
 from photomaker.photos.archive import Photo
 from photomaker.photos.face import Box, Face, Floats, aligned, inside, portrait
+from photomaker.photos.looks import COPY, NO_FACE, NO_ROOM, NOT_THE_PERSON, TOO_SMALL, Log, Look, Looks, Portrait, told
 from photomaker.photos.person import (
     agreement,
     best_and_most_different,
@@ -40,70 +39,7 @@ DIMENSIONS = 512  # of an embedding: ArcFace's, and what version 2 takes
 SURE = 0.7  # below it the other three ways up are tried: a face upside down can be taken for a poor upright one
 TURNS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270, Image.Transpose.ROTATE_180)
 FACES_PER_PHOTO = 12  # the largest ones; whoever is smaller in a crowd is not whom the photo is of
-NAMED = 10  # files that one error names
 MOST_AT_ONCE = 8  # photos
-
-NO_FACE = "no face was found"
-TOO_SMALL = "the faces in it are too small to tell whose they are"
-NOT_THE_PERSON = "the person of the other photos is not in it"
-COPY = "the same picture is there already"
-NO_ROOM = "the prompt has no room for more photos"
-
-Log = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Portrait:
-    """One photo's view of the person.
-
-    Attributes:
-        photo: Which photo it is of.
-        name: That photo's name in the archive.
-        image: An upright square around the face, with margin, RGB, at the photo's own resolution.
-        embedding: (512,) float32, the recogniser's embedding, not normalised.
-    """
-
-    photo: int
-    name: str
-    image: Image.Image
-    embedding: Floats
-
-
-@dataclass(frozen=True, eq=False)
-class Look:
-    """What was seen in one photo.
-
-    Attributes:
-        face: The person's; where the person is not in it, the largest; None: no face.
-        similarity: Of that face to the person, a cosine, -1 to 1.
-        reason: Why the photo is left out; None: it shows the person, and is used.
-        portrait: Of a used photo.
-    """
-
-    face: Face | None
-    similarity: float | None
-    reason: str | None
-    portrait: Portrait | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Looks:
-    """What was seen in an archive's photos.
-
-    Attributes:
-        of: A look at each photo, in the photos' order.
-        agreement: How alike the person's faces in different photos are, the mean of their cosines, -1 to 1; None
-            with one photo.
-        others: In how many photos whoever else is in most of them is.
-    """
-
-    of: tuple[Look, ...]
-    agreement: float | None = None
-    others: int = 0
-
-    @property
-    def portraits(self) -> list[Portrait]:
-        return [look.portrait for look in self.of if look.portrait is not None]
 
 
 class FaceFinder:
@@ -280,20 +216,6 @@ class FaceFinder:
         return np.asarray(self.recogniser.get_feat(aligned(face, size)), np.float32).ravel()
 
 
-def told(photos: Sequence[Photo], looks: Looks, *, field: str, log: Log) -> Looks:
-    """Say which photos are left out, and why.
-
-    Raises:
-        FaceDetectionError: There is no face in any photo.
-    """
-    if not looks.portraits:
-        raise no_face([photo.name for photo in photos], field)
-    for photo, look in zip(photos, looks.of, strict=True):
-        if look.reason is not None:
-            log(f"{photo.name}: left out, {look.reason}")
-    return looks
-
-
 def largest(faces: Iterable[Face]) -> list[Face]:
     return sorted(faces, key=lambda face: face.share, reverse=True)[:FACES_PER_PHOTO]
 
@@ -306,12 +228,3 @@ def as_box(edges: Floats) -> Box:
 def confidence(faces: Sequence[Face]) -> float:
     """Of the surest face; nothing found is no confidence."""
     return max((face.score for face in faces), default=0.0)
-
-
-def no_face(names: Sequence[str], field: str) -> FaceDetectionError:
-    named = ", ".join(name[-64:] for name in names[:NAMED])
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return FaceDetectionError(
-        field,
-        f"No face was found in {named}{more}. Send photos in which the person's face is large, sharp and well lit.",
-    )

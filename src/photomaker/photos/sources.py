@@ -1,15 +1,19 @@
 """The photos of a request, however they were sent: single ones, archives, or several of either."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from dataclasses import field as option
+from functools import partial
+from threading import Event
 
-from photomaker.errors import FileTooLargeError, TooManyPhotosError
-from photomaker.photos.archive import MAX_PHOTOS, Photo, Skipped, read_photos
-from photomaker.photos.decoders import Check
+from photomaker.errors import Cancelled, FileTooLargeError, TooManyPhotosError
+from photomaker.photos.archive import MAX_PHOTOS, OnSkipped, Photo, Skipped, read_photos
+from photomaker.photos.decoders import Check, decoders
 from photomaker.photos.download import MAX_ARCHIVE_BYTES
+from photomaker.photos.formats import SNIFFED_BYTES, is_image
 
 DOWNLOADS = 4  # at once
 MAX_OF_SEVERAL_BYTES = 128 * 1024**2  # one of them; so many are in memory at once, and MAX_ARCHIVE_BYTES in all
@@ -30,9 +34,15 @@ class Source:
     name: str = ""
 
 
-def read_source(source: Source, on_skipped: Skipped = lambda line: None, check: Check = lambda: None) -> list[Photo]:
+def read_source(
+    source: Source, on_skipped: OnSkipped = lambda skipped: None, check: Check = lambda: None
+) -> list[Photo]:
     """A source's photos, named; raises as :func:`photomaker.photos.archive.read_photos` does."""
-    photos = read_photos(source.data, field=source.field, on_skipped=on_skipped, check=check)
+
+    def skip(skipped: Skipped) -> None:
+        on_skipped(replace(skipped, name=f"{source.name}/{skipped.name}") if source.name else skipped)
+
+    photos = read_photos(source.data, field=source.field, on_skipped=skip, check=check)
     if not source.name:
         return photos
     alone = len(photos) == 1 and photos[0].name == "image"
@@ -40,7 +50,7 @@ def read_source(source: Source, on_skipped: Skipped = lambda line: None, check: 
 
 
 def read_sources(
-    sources: Sequence[Source], on_skipped: Skipped = lambda line: None, check: Check = lambda: None
+    sources: Sequence[Source], on_skipped: OnSkipped = lambda skipped: None, check: Check = lambda: None
 ) -> list[Photo]:
     """All sources' photos, in the sources' order.
 
@@ -49,10 +59,41 @@ def read_sources(
         RequestError: As of each source.
     """
     photos: list[Photo] = []
-    for source in sources:
-        photos += read_source(source, on_skipped, check)
-        check_count(len(photos), source.field)
+    with closing(read_each(sources, on_skipped, check)) as reading:
+        for source, read in reading:
+            photos += read()
+            check_count(len(photos), source.field)
     return photos
+
+
+def read_each(
+    sources: Sequence[Source], on_skipped: OnSkipped, check: Check
+) -> Generator[tuple[Source, Callable[[], list[Photo]]], None, None]:
+    """Each source, in order, and what gives its photos or raises its error.
+
+    Single photos are decoded side by side; an archive sees to that itself. To be closed: that ends what is under way.
+    """
+    left = Event()
+
+    def check_both() -> None:
+        check()
+        if left.is_set():
+            raise Cancelled
+
+    with ThreadPoolExecutor(decoders().count, "photo") as pool:
+        ahead = {
+            number: pool.submit(read_source, source, on_skipped, check_both)
+            for number, source in enumerate(sources)
+            if is_image(source.data[:SNIFFED_BYTES])
+        }
+        try:
+            for number, source in enumerate(sources):
+                running = ahead.get(number)
+                yield source, partial(read_source, source, on_skipped, check) if running is None else running.result
+        finally:
+            left.set()
+            for running in ahead.values():
+                running.cancel()
 
 
 def check_count(photos: int, field: str) -> None:

@@ -6,6 +6,9 @@ const response = await fetch(url);
 assert.match(response.headers.get("content-type"), /^text\/plain/);
 assert.equal(await response.text(), "some text");
 
+const hidden = await fal.storage.upload(new Blob(["mine"]), { lifecycle: { initialAcl: { default: "hide" } } });
+assert.equal((await fetch(hidden)).status, 404);
+
 const large = new Uint8Array(91 * 1024 * 1024).fill(7);
 const inParts = await fal.storage.upload(new Blob([large], { type: "application/zip" }));
 const received = new Uint8Array(await (await fetch(inParts)).arrayBuffer());

@@ -1,4 +1,4 @@
-// Events of an app's stream, one by one: each is waited for by the app before it sends the next.
+// Events of an app's stream: the first ones one by one, each waited for by the app before it sends the next.
 import assert from "node:assert";
 import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -12,7 +12,10 @@ for (const connectionMode of ["server", "client"]) {
   const numbers = [];
   for await (const event of stream) {
     numbers.push(event.number);
-    writeFileSync(gate + event.number, "");
+    const upTo = event.number < 3 ? event.number : 99;
+    for (let number = event.number; event.number <= 3 && number <= upTo; number++) {
+      writeFileSync(gate + number, "");
+    }
   }
   assert.deepStrictEqual(numbers, [...Array(100).keys()]);
   assert.deepStrictEqual(await stream.done(), { number: 99 });

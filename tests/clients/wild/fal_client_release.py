@@ -1,7 +1,8 @@
-"""One release of fal-client, first on the path: submit, subscribe, upload, cancel, errors."""
+"""One release of fal-client, first on the path: subscribe, upload, submit, cancel, stream, errors."""
 
 import sys
 import urllib.request
+from collections.abc import Callable
 
 import fal_client
 
@@ -30,10 +31,18 @@ if hasattr(running, "cancel"):
 else:
     fal_client.SyncClient()._client.put(running.cancel_url)
 
-try:
-    fal_client.subscribe(APP, {"prompt": ""})
-except Exception as error:
-    refusal = str(error)
-else:
-    refusal = ""
-assert "422" in refusal or "at least 1 character" in refusal, refusal
+assert [event["step"] for event in fal_client.stream(APP, {"prompt": "streamed"})] == [0, 1, 2]
+
+
+def refusal(call: Callable[[], object]) -> str:
+    try:
+        call()
+    except Exception as error:
+        return str(error)
+    raise AssertionError("no error")
+
+
+cancelled = refusal(running.get)
+assert "499" in cancelled or "cancelled" in cancelled, cancelled
+refused = refusal(lambda: fal_client.subscribe(APP, {"prompt": ""}))
+assert "422" in refused or "at least 1 character" in refused, refused
