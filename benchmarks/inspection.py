@@ -1,13 +1,17 @@
-"""How long /inspect takes besides downloading: `python -m benchmarks.inspection`.
+"""How long /inspect takes besides downloading.
+
+    python benchmarks/inspection.py
 
 Eight photos of 12 megapixels, as phones take them, through the service with the tests' real face models (smaller than
-InsightFace's own packs): one by one as `image_urls` brings them, and in a zip. Real photos, enlarged, with
-a camera's noise. Medians, and the slowest.
+InsightFace's own packs): one by one as `image_urls` brings them, and in a zip. Real photos, enlarged, with a camera's
+noise; one is in profile, which is looked at every way up, and one shows six people. Wall time, and the processor's, of
+the decoding processes too, which other work beside it stretches less.
 """
 
 import io
 import os
 import statistics
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,18 +19,23 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from photomaker.deployment import Deployment
-from photomaker.method.pipeline import PhotoMakerPipeline
-from photomaker.photos.decoders import decoders
-from photomaker.request import Listener, Request
-from photomaker.service import Service
-from tests.archives import zipped
-from tests.assets import PACK, face_root, photo
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))  # for the tests' photos and models
 
-TESTS = Path(__file__).parent.parent / "tests"
+from ingest import processor  # noqa: E402
+
+from photomaker.deployment import Deployment  # noqa: E402
+from photomaker.method.pipeline import PhotoMakerPipeline  # noqa: E402
+from photomaker.photos.decoders import decoders  # noqa: E402
+from photomaker.request import Listener, Request  # noqa: E402
+from photomaker.service import Service  # noqa: E402
+from tests.archives import zipped  # noqa: E402
+from tests.assets import PACK, face_root, photo  # noqa: E402
+
+TESTS = ROOT / "tests"
 TAKEN = ("obama", "obama2", "obama3", "obama4", "biden", "ardern", "friends", "profile")
 SIZE = (4000, 3000)
-RUNS = 9
+RUNS = 7
 LIMIT = 1.0  # seconds
 
 
@@ -60,17 +69,16 @@ def main() -> None:
     print(f"{len(files)} photos, {sum(map(len, files.values())) / 1e6:.0f} MB, on {len(os.sched_getaffinity(0))} cores")
     for form, photos in forms.items():
         request = Request(prompt="portrait photo of a man img, film grain", photos=photos)
-        seconds = []
-        for _ in range(1 + RUNS):
-            started = time.perf_counter()
+        inspecting.inspect(request, Listener())
+        wall, used = [], []
+        for _ in range(RUNS):
+            started, before = time.perf_counter(), processor()
             report = inspecting.inspect(request, Listener())
-            seconds.append(time.perf_counter() - started)
-        first, *rest = seconds
-        used = sum(entry.used for entry in report.photos)
-        median = statistics.median(rest)
-        verdict = "within" if median <= LIMIT else "NOT within"
-        print(f"{form}: {median:.2f} s, at most {max(rest):.2f}, the first {first:.2f}; {verdict} {LIMIT:.0f} s")
-        print(f"  {used} photos used, ok: {report.ok}")
+            wall.append(time.perf_counter() - started)
+            used.append(processor() - before)
+        verdict = "within" if statistics.median(wall) <= LIMIT else "NOT within"
+        print(f"{form}: {statistics.median(wall):.2f} s, {verdict} {LIMIT:.0f} s; at least {min(wall):.2f}")
+        print(f"  of the processor {statistics.median(used):.2f} s, at least {min(used):.2f}; faults: {report.faults}")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ import torch
 from PIL import Image
 
 from photomaker import PhotoMakerPipeline
-from training.attributes import ALL_CLASSES, UNSEEN, labels, predictions
+from training.attributes import ALL_CLASSES
 from training.avatar import render
 from training.cases import (
     PHOTOS,
@@ -40,8 +40,8 @@ from training.cases import (
 )
 from training.export import NANO
 from training.identity import draw_identity, draw_photo
-from training.judge import Judge, load_judge
-from training.photos import photo_pixels
+from training.judge import load_judge
+from training.scale import Right, Scale, shares
 from training.smears import SmearReader, distance, load_smear_reader, passing
 
 TO_REACH = {
@@ -55,35 +55,6 @@ NEAR = 0.1
 """As far above chance as another person's pictures may be: twice the standard error of the difference."""
 SPEED = {"a picture at 50 steps": 1.5, "a picture at 20 steps": 1.0, "loading": 1.5}
 """Seconds on two cores."""
-
-
-Right = dict[str, torch.Tensor]
-"""Of each attribute, which pictures show it: booleans [pictures in which it can be seen]."""
-
-
-class Scale:
-    """Reads pictures and says which of them show their case's attributes."""
-
-    def __init__(self, judge: Judge) -> None:
-        self.judge = judge
-
-    @torch.no_grad()
-    def right(self, pictures: Sequence[Image.Image], people: Sequence[Case]) -> Right:
-        scores = self.judge(photo_pixels(np.stack([np.asarray(picture) for picture in pictures])))
-        wanted = torch.tensor([labels(case.identity, case.scene.photo, ALL_CLASSES) for case in people])
-        found = {}
-        for column, (name, guess) in enumerate(predictions(scores, ALL_CLASSES).items()):
-            seen = wanted[:, column] != UNSEEN
-            found[name] = (guess == wanted[:, column])[seen]
-        return found
-
-    def accuracy(self, pictures: Sequence[Image.Image], people: Sequence[Case]) -> dict[str, float]:
-        """The share of pictures that show each attribute; what cannot be seen does not count."""
-        return shares(self.right(pictures, people))
-
-
-def shares(right: Right) -> dict[str, float]:
-    return {name: found.float().mean().item() for name, found in right.items()}
 
 
 def composition(pipe: PhotoMakerPipeline, chosen: Sequence[Case], steps: int) -> tuple[float, float]:

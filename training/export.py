@@ -69,9 +69,12 @@ def export_examples(target: Path) -> None:
 
 
 def set_size(deployment: Path) -> None:
-    """The pictures' size in a deployment's file, which is otherwise kept by hand."""
+    """The pictures' size in a deployment's file, which is otherwise kept by hand.
+
+    Further sizes are served once they were tried (benchmarks/nano_sizes.py), which those of a new checkpoint were not.
+    """
     text = re.sub(r"^(height|width) = \d+", rf"\1 = {IMAGE_SIZE}", deployment.read_text(), flags=re.MULTILINE)
-    deployment.write_text(text)
+    deployment.write_text(re.sub(r"^sizes = .*\n", "", text, flags=re.MULTILINE))
 
 
 def export() -> None:

@@ -126,8 +126,8 @@ def execute(
     Uses the platform that serves from the state folder; without one, starts one for --app and --as, and stops it
     afterwards. COMMAND reaches other https hosts only where NO_PROXY names them.
 
-    A client must read its environment: httpx, requests, curl, and all of Node and Bun do; aiohttp needs
-    trust_env=True, and urllib3 a ProxyManager. docs/localfal.md has the ways for each.
+    A client must read its environment: curl, and whatever runs in Python, Node or Bun, does. docs/localfal.md says
+    how, and what would reach the real fal.
     """
     apps = _named(references, app_ids)
     if not apps and not state.exists():  # looking must not make the folder

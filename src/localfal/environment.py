@@ -17,6 +17,7 @@ GATEWAY_PORT = "LOCALFAL_GATEWAY_PORT"
 # Tells a runner where it listens.
 SOCKET = "LOCALFAL_SOCKET"
 JAVASCRIPT_HOOK = Path(__file__).with_name("fal-hosts.mjs")
+PYTHON_HOOK = Path(__file__).with_name("python_hook")
 LOOPBACK_NAMES = ("127.0.0.1", "localhost")
 
 
@@ -55,6 +56,7 @@ def client_environment(addresses: Addresses, current: Mapping[str, str] = os.env
         "NODE_OPTIONS": _with(current.get("NODE_OPTIONS", ""), f"--import {JAVASCRIPT_HOOK.as_uri()}"),
         # Bun takes neither URLs nor quotes.
         "BUN_OPTIONS": _with(current.get("BUN_OPTIONS", ""), f"--preload {_escaped(JAVASCRIPT_HOOK)}"),
+        "PYTHONPATH": _first(str(PYTHON_HOOK), current.get("PYTHONPATH", "")),
         "LOCALFAL_GATEWAY": f"127.0.0.1:{addresses.https}",
         "LOCALFAL_HOSTS": ",".join(FAL_HOSTS),
         "LOCALFAL_FILES": addresses.origin,
@@ -79,6 +81,10 @@ def runner_environment(addresses: Addresses, current: Mapping[str, str] = os.env
 
 def _with(options: str, wanted: str) -> str:
     return options if wanted in options else f"{options} {wanted}".strip()
+
+
+def _first(folder: str, path: str) -> str:
+    return os.pathsep.join([folder, *(part for part in path.split(os.pathsep) if part not in ("", folder))])
 
 
 def _escaped(path: Path) -> str:

@@ -17,9 +17,10 @@ import uvicorn
 
 from localfal.app_options import report
 from localfal.environment import GATEWAY_PORT, LIFELINE, SOCKET
+from localfal.hosts import FAL_HOSTS
 from localfal.labelled_output import label_output, tell_gateway
+from localfal.leading import lead_hosts
 from localfal.runner_app import RunnerApp, described
-from localfal.runner_network import lead_hosts
 
 # Above what the gateway's own server takes (h11's 64 kB), and what its headers add: a runner refuses no head.
 MAX_HEAD_BYTES = 256 * 1024
@@ -71,7 +72,7 @@ def main() -> None:
     _end_with_gateway(int(os.environ.pop(LIFELINE)))
     _PrivateConfig.socket = os.environ.pop(SOCKET)
     if port := os.environ.pop(GATEWAY_PORT, None):  # a fleet without a gateway leads nowhere
-        lead_hosts(int(port))
+        lead_hosts(FAL_HOSTS, int(port), refuse_others=False)
     label_output()
     uvicorn.Config = _PrivateConfig  # type: ignore[assignment,misc]
 

@@ -1,8 +1,8 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
-from serving import PATIENCE, Served, hosted
+from serving import KEY, PATIENCE, Served, app_id, eventually, hosted
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +41,25 @@ def own(killable: Served) -> Served:
 def client() -> Iterator[httpx.Client]:
     with httpx.Client(trust_env=False, timeout=PATIENCE) as client:
         yield client
+
+
+@pytest.fixture
+def call(platform: Served, client: httpx.Client) -> Callable[..., httpx.Response]:
+    def call(app: str, /, sent: dict[str, str] | None = None, path: str = "", **order: object) -> httpx.Response:
+        url = f"{platform.origin}/{app_id(app)}{path}"
+        return client.post(url, json=order, headers={**KEY, **(sent or {})})
+
+    return call
+
+
+@pytest.fixture
+def queued(platform: Served, client: httpx.Client) -> Callable[..., httpx.Response]:
+    """Submit, wait, and fetch the result."""
+
+    def queued(app: str, /, sent: dict[str, str] | None = None, **order: object) -> httpx.Response:
+        url = f"{platform.origin}/queue/{app_id(app)}"
+        submitted = client.post(url, json=order, headers={**KEY, **(sent or {})}).raise_for_status().json()
+        eventually(lambda: client.get(submitted["status_url"], headers=KEY).json()["status"] == "COMPLETED")
+        return client.get(submitted["response_url"], headers=KEY)
+
+    return queued

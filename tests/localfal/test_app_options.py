@@ -1,101 +1,12 @@
 """What an app's class says is what its platform does."""
 
-import json
-import os
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
-from serving import APPS, KEY, LOCALFAL, PATIENCE, Served, app_id, eventually, hosted, runs
-from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
+from serving import KEY, Served, app_id, eventually, hosted, runs
 
-NAMES = ["Impatient", "Hurried", "Failing", "Public", "Specialised", "Checked", "Several", "Caller"]
-TIMED_OUT = {"detail": "Request timed out", "error_type": "request_timeout"}
-
-
-@pytest.fixture
-def call(platform: Served, client: httpx.Client) -> Callable[..., httpx.Response]:
-    def call(app: str, /, sent: dict[str, str] | None = None, path: str = "", **order: object) -> httpx.Response:
-        url = f"{platform.origin}/{app_id(app)}{path}"
-        return client.post(url, json=order, headers={**KEY, **(sent or {})})
-
-    return call
-
-
-@pytest.fixture
-def queued(platform: Served, client: httpx.Client) -> Callable[..., httpx.Response]:
-    """Submit, wait, and fetch the result."""
-
-    def queued(app: str, /, sent: dict[str, str] | None = None, **order: object) -> httpx.Response:
-        url = f"{platform.origin}/queue/{app_id(app)}"
-        submitted = client.post(url, json=order, headers={**KEY, **(sent or {})}).raise_for_status().json()
-        eventually(lambda: client.get(submitted["status_url"], headers=KEY).json()["status"] == "COMPLETED")
-        return client.get(submitted["response_url"], headers=KEY)
-
-    return queued
-
-
-def is_over(process: str) -> bool:
-    return not Path(f"/proc/{process}/exe").exists()
-
-
-@pytest.mark.slow
-def test_request_timeout_ends_a_request_and_its_runner(call, queued, tmp_path: Path) -> None:
-    journal = tmp_path / "journal"
-    stuck = {"gate": str(tmp_path / "never"), "journal": str(journal)}
-    for response in (call("Impatient", **stuck), queued("Impatient", **stuck)):
-        assert (response.status_code, response.json()) == (504, TIMED_OUT)
-        assert "x-fal-request-timeout-type" not in response.headers  # which says that the caller had asked for it
-    workers = [process for _, process in runs(journal)]
-    assert len(workers) == 2  # skip_retry_conditions = ["timeout"]
-    eventually(lambda: all(map(is_over, workers)))  # the work goes on nowhere
-    told = tmp_path / "told"
-    assert call("Impatient", path="/listening", journal=str(told)).status_code == 504
-    eventually(lambda: [text for _, text in runs(told)] == ["left"])
-    assert call("Impatient").status_code == 200
-
-
-@pytest.mark.slow
-def test_request_timeout_ends_streams_and_sockets(platform: Served, client: httpx.Client, tmp_path: Path) -> None:
-    url, journal = f"{platform.origin}/{app_id('Impatient')}", tmp_path / "journal"
-    order = {"journal": str(journal)}
-    with client.stream("POST", f"{url}/stream", json=order, headers=KEY) as response:
-        lines = response.iter_lines()
-        assert next(lines) == "data: {}"
-        with pytest.raises(httpx.RemoteProtocolError):
-            list(lines)
-    with connect(f"{url}/socket".replace("http", "ws"), additional_headers=KEY, proxy=None) as socket:
-        workers = [runs(journal)[0][1], str(socket.recv())]
-        with pytest.raises(ConnectionClosed) as closed:
-            socket.recv()
-    assert closed.value.rcvd
-    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1011, "Request timed out")
-    over_a_socket = f"{platform.origin}/ws/{app_id('Impatient')}/stream".replace("http", "ws")
-    with connect(over_a_socket, additional_headers=KEY, proxy=None) as socket:
-        socket.send(json.dumps(order))
-        with pytest.raises(ConnectionClosed) as closed:
-            list(socket)
-    assert closed.value.rcvd
-    assert closed.value.rcvd.reason == "The answer was broken off"
-    eventually(lambda: all(map(is_over, [*workers, runs(journal)[1][1]])))
-
-
-def test_request_start_timeout_is_what_a_caller_may_change(
-    queued, platform: Served, client: httpx.Client, tmp_path: Path
-) -> None:
-    gate = tmp_path / "gate"
-    url = f"{platform.origin}/queue/{app_id('Hurried')}"
-    busy = client.post(url, json={"name": "busy", "gate": str(gate)}, headers=KEY).json()
-    eventually(lambda: client.get(busy["status_url"], headers=KEY).json()["status"] == "IN_PROGRESS")
-    patient = client.post(url, json={"name": "patient"}, headers={**KEY, "x-fal-request-timeout": "600"}).json()
-    late = queued("Hurried", name="late")
-    assert (late.status_code, late.json()) == (504, TIMED_OUT)
-    gate.touch()
-    eventually(lambda: client.get(patient["status_url"], headers=KEY).json()["status"] == "COMPLETED")
-    assert client.get(patient["response_url"], headers=KEY).json() == {"name": "patient"}
+NAMES = ["Failing", "Public", "Specialised", "Checked", "Several", "Caller"]
 
 
 @pytest.mark.parametrize(
@@ -205,51 +116,3 @@ def test_a_hint_leads_to_the_runner_that_gave_it(tmp_path: Path, client: httpx.C
             assert [runner_of("", **{"x-fal-runner-hint": name}) for _ in range(4)] == [hinted] * 4
     finally:
         platform.stop()
-
-
-@pytest.mark.slow
-def test_runners_know_who_they_are_and_get_their_grace_period(tmp_path: Path, client: httpx.Client) -> None:
-    journal = tmp_path / "journal"
-    os.environ["GRACEFUL_JOURNAL"] = str(journal)
-    try:
-        platform = Served(tmp_path / "state", apps=hosted("Graceful"))
-    finally:
-        del os.environ["GRACEFUL_JOURNAL"]
-    seen = client.post(f"{platform.origin}/owner/graceful", headers=KEY).json()
-    assert (seen["FAL_APP_NAME"], seen["FAL_USER_NICKNAME"]) == ("owner/graceful", "owner")
-    assert seen["FAL_JOB_ID"] == seen["FAL_RUNNER_ID"]
-    assert seen["FAL_RUNNER_STATE"] == "RUNNING"
-    assert {"FAL_APP_ID", "FAL_HOST", "FAL_KEY", "FAL_REGION", "LOCALFAL_FILES"} <= set(seen)
-    platform.stop()
-    assert [text for _, text in runs(journal)] == ["torn down"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("app", "cause"),
-    [
-        (f"{APPS}::Broken", "LookupError: no checkpoint in the folder"),
-        (f"{APPS}::TooSlowToStart", "setup() was not over within the app's startup_timeout of 1 s"),
-        (f"{APPS}::Nobody", "Function 'Nobody' not found in module"),
-        ("nowhere.py::Nobody", "No such file or directory"),
-    ],
-)
-def test_a_failed_start_says_why(tmp_path: Path, app: str, cause: str) -> None:
-    state = tmp_path / "state"
-    command = [*LOCALFAL, "serve", app, "--as", "owner/app", "--state", str(state)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
-    assert done.returncode == 1
-    *_, said, where = done.stderr.strip().splitlines()
-    assert f"{app} does not start: " in said
-    assert cause in said
-    assert where == f"The whole log is {state / 'runner.log'}"
-
-
-@pytest.mark.slow
-def test_a_missing_module_is_named(tmp_path: Path) -> None:
-    app = tmp_path / "app.py"
-    app.write_text("import fal, no_such_module\n\n\nclass App(fal.App):\n    pass\n")
-    command = [*LOCALFAL, "serve", f"{app}::App", "--as", "owner/app", "--state", str(tmp_path / "state")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
-    assert "does not start: ModuleNotFoundError: No module named 'no_such_module'" in done.stderr
-    assert "Traceback" in (tmp_path / "state" / "runner.log").read_text()

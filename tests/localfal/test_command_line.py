@@ -1,5 +1,6 @@
 """`localfal` itself: what it prints, refuses and returns."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -114,13 +115,14 @@ def test_arguments() -> None:
 def test_environments_keep_what_was_there(tmp_path: Path) -> None:
     addresses = Addresses(1, 2, 3, tmp_path / "ca-bundle.pem")
     current = {"NODE_OPTIONS": "--enable-source-maps", "NO_PROXY": "example.com,*", "PATH": "/bin", "FAL_KEY": "a:b"}
-    current["BUN_OPTIONS"] = "--smol"
+    current |= {"BUN_OPTIONS": "--smol", "PYTHONPATH": "/mine"}
     client = client_environment(addresses, current)
     assert client["NODE_OPTIONS"].startswith("--enable-source-maps --import file:///")
+    assert client["PYTHONPATH"].endswith(f"python_hook{os.pathsep}/mine")
     assert client["BUN_OPTIONS"].startswith("--smol --preload /")
     assert client["NO_PROXY"] == client["no_proxy"] == "example.com,127.0.0.1,localhost"
     again = client_environment(addresses, {**current, **client})
-    assert all(again[name] == client[name] for name in ("NODE_OPTIONS", "BUN_OPTIONS"))
+    assert all(again[name] == client[name] for name in ("NODE_OPTIONS", "BUN_OPTIONS", "PYTHONPATH"))
     assert client["NODE_USE_ENV_PROXY"] == "1"
     assert client["FAL_KEY"] != "a:b"
     runner = runner_environment(addresses, current)

@@ -5,12 +5,16 @@ import os
 import socket
 import ssl
 import stat
+import subprocess
+import sys
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
 import pytest
 from serving import APP_ID, KEY, PATIENCE, Served, eventually
+
+from localfal.environment import client_environment
 
 
 def test_tls_for_fals_hosts_through_the_proxy_and_for_no_other(served: Served) -> None:
@@ -54,6 +58,29 @@ def test_every_host_of_fals_is_answered_here_and_by_its_name(served: Served) -> 
         for host in ("api.fal.ai", "fal.ai"):
             response = client.get(f"https://{host}/no/such/path")
             assert (response.status_code, f"https://{host}/no/such/path" in response.text) == (404, True)
+
+
+PROGRAM = """
+import urllib.request
+
+direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+print(direct.open("https://rest.fal.ai/.well-known/jwks.json").status)
+try:
+    direct.open("https://grpc.fal.ai/")
+except OSError as error:
+    print(error)
+"""
+
+
+def test_a_python_that_heeds_no_proxy_is_led_too(served: Served, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("print('mine')\n")  # somebody may have one of their own
+    led = client_environment(served.addresses, {"PYTHONPATH": str(tmp_path)})
+    command = [sys.executable, "-c", PROGRAM]
+    done = subprocess.run(command, env={**os.environ, **led}, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    mine, answered, refused = done.stdout.splitlines()
+    assert (mine, answered) == ("mine", "200")
+    assert "grpc.fal.ai is a host of fal's that localfal does not answer for; nothing was sent" in refused
 
 
 def through(proxy: int, head: str, body: bytes = b"") -> tuple[str, bytes]:

@@ -5,13 +5,14 @@ import pytest
 import torch
 from PIL import Image, ImageChops
 
-from benchmarks.nano_likeness import Scale
+from benchmarks.nano_sizes import drawn, shown
 from photomaker.deployment import Deployment, package_folder
 from photomaker.method.styles import NO_STYLE, STYLES, styled
 from photomaker.weights.prepared import open_pipelines
 from training.cases import SCENES, Case, cases, photos_of, side_of
 from training.identity import draw_identity
 from training.judge import load_judge
+from training.scale import Scale
 
 PROMPT = "photo of a {} img wearing a blue hoodie, smiling, on a beach"
 STEPS = 20
@@ -82,6 +83,24 @@ def test_image_to_image_keeps_the_composition(nano):
 def cheeks(image: Image.Image) -> float:
     """How light the middle of the face is, of 255."""
     return float(np.asarray(image.convert("L"), dtype=float)[46:60, 34:62].mean())
+
+
+@pytest.mark.slow
+def test_every_size_that_is_served_shows_the_person(nano):
+    """As benchmarks.nano_sizes measures it, on fewer pictures."""
+    usual, *further = Deployment.read(package_folder() / "nano" / "fal.toml").served_sizes
+    assert usual == (side_of(nano), side_of(nano))
+    assert further == [(96, 128), (128, 96)]
+    scale, chosen = Scale(load_judge()), list(cases(1))
+    for size in further:
+        pictures = drawn(nano, chosen, size, STEPS)
+        assert {picture.size for picture in pictures} == {size}
+        found = shown(pictures, chosen, scale, side_of(nano))
+        assert {name: found[name] for name in ("skin", "hair_colour", "clothes")} == {
+            "skin": 1,
+            "hair_colour": 1,
+            "clothes": 1,
+        }
 
 
 @pytest.mark.slow

@@ -40,13 +40,13 @@ def by_urllib(method: str, url: str, headers: dict[str, str], body: bytes | None
 
 
 def by_urllib3(method: str, url: str, headers: dict[str, str], body: bytes | None) -> tuple[int, bytes]:
-    answer = urllib3.ProxyManager(os.environ["HTTPS_PROXY"]).request(method, url, headers=headers, body=body)
+    answer = urllib3.request(method, url, headers=headers, body=body)
     return answer.status, answer.data
 
 
 def by_aiohttp(method: str, url: str, headers: dict[str, str], body: bytes | None) -> tuple[int, bytes]:
     async def call() -> tuple[int, bytes]:
-        session = aiohttp.ClientSession(trust_env=True)
+        session = aiohttp.ClientSession()
         async with session, session.request(method, url, headers=headers, data=body) as answer:
             return answer.status, await answer.read()
 
