@@ -3,29 +3,19 @@
 import shutil
 import subprocess
 import sys
-from importlib.metadata import version
+from collections.abc import Iterable
+from importlib.metadata import requires, version
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("src/photomaker", "benchmarks", "tests/__init__.py", "tests/golden", "fal.toml", "pyproject.toml")
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "nano", "nano_*", "previews", "apps")
-WHEELS = (  # what a machine with torch does not have as a rule, in the versions installed here
-    "accelerate",
-    "annotated-types",
-    "diffusers",
-    "filelock",
-    "flashpack",
-    "huggingface-hub",
-    "importlib-metadata",
-    "peft",
-    "pydantic",
-    "pydantic-core",
-    "safetensors",
-    "tokenizers",
-    "transformers",
-    "typing-inspection",
-    "zipp",
-)
+BROUGHT = ("torch", "numpy", "pillow", "opencv-python-headless", "httpx", "pip")  # what a machine with torch has
+NEEDED = ("accelerate", "diffusers", "flashpack", "peft", "pydantic", "transformers")
+PLATFORMS = ("2_28", "2_27", "2_26", "2_24", "2_17", "2014", "2_12", "2010", "2_5", "1")  # of manylinux
 RUN = """#!/bin/sh
 # On the machine with the card, from any folder: sh run.sh [options of benchmarks.gpu]. Nothing is downloaded.
 # It brings torch (with triton), numpy, pillow, OpenCV and httpx; {python}, Linux, x86-64.
@@ -46,10 +36,26 @@ def pack(folder: Path, python: str) -> None:
             shutil.copytree(source, target, ignore=LEFT_OUT)
         else:
             shutil.copy(source, target)
-    platforms = [f"--platform={name}_x86_64" for name in ("manylinux_2_28", "manylinux_2_17", "manylinux2014")]
+    platforms = [f"--platform=manylinux{'_' * ('_' in name)}{name}_x86_64" for name in PLATFORMS]
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", *platforms]
     command += [f"--python-version={python}", "--implementation=cp", f"--dest={folder / 'wheels'}"]
-    subprocess.run([*command, *(f"{name}=={version(name)}" for name in WHEELS)], check=True)
+    wheels = with_requirements(NEEDED, python) - with_requirements(BROUGHT, python)
+    subprocess.run([*command, *(f"{name}=={version(name)}" for name in sorted(wheels))], check=True)
     (folder / "run.sh").write_text(RUN.format(python=f"Python {python}"))
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     print(f"{folder}: {size / 1e6:.0f} MB. There: sh run.sh --out results")
+
+
+def with_requirements(names: Iterable[str], python: str) -> set[str]:
+    """These packages, as they are installed here, and all that they require."""
+    found: set[str] = set()
+    waiting = [canonicalize_name(name) for name in names]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            required = map(Requirement, requires(name) or ())
+            environment = {"python_version": python, "extra": ""}
+            wanted = (one for one in required if one.marker is None or one.marker.evaluate(environment))
+            waiting += [canonicalize_name(one.name) for one in wanted]
+    return found

@@ -27,7 +27,6 @@ from flashpack.deserialization import FlashTensorStorage, read_flashpack_file
 from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map
 
 aten = torch.ops.aten
 CUDA = torch.device("cuda:0")
@@ -135,7 +134,7 @@ class Device:
     def run(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         if func is aten._has_compatible_shallow_copy_type.default:
             return False
-        flat, _ = tree_flatten((args, kwargs))
+        flat = leaves((args, kwargs))
         ours = [value for value in flat if isinstance(value, DeviceTensor)]
         hosts = [v for v in flat if isinstance(v, torch.Tensor) and not isinstance(v, DeviceTensor) and on_host(v)]
         target = target_of(func, args, kwargs, flat)
@@ -151,7 +150,7 @@ class Device:
                 return value.host
             return torch.device("cpu") if isinstance(value, torch.device) and value.type in ghosts else value
 
-        host_args, host_kwargs = tree_map(to_host, args), tree_map(to_host, kwargs)
+        host_args, host_kwargs = mapped(to_host, args), mapped(to_host, kwargs)
         host_kwargs.pop("pin_memory", None)
         with torch._C._DisableTorchDispatch():
             result = func(*host_args, **host_kwargs)
@@ -169,7 +168,7 @@ class Device:
                 return value
             return known[id(value)] if id(value) in known else DeviceTensor(value)
 
-        return tree_map(wrapped, result)
+        return mapped(wrapped, result)
 
     def check(self, func: Any, args: Any, hosts: list[torch.Tensor]) -> None:
         """Refuse what CUDA refuses."""
@@ -201,8 +200,8 @@ class Graph:
         self.operations: list[tuple[Any, Any, Any, list[torch.Tensor]]] = []
 
     def note(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
-        inputs = {t.untyped_storage()._cdata for t in tree_flatten((args, kwargs))[0] if isinstance(t, torch.Tensor)}
-        made = [t for t in tree_flatten(result)[0] if isinstance(t, torch.Tensor)]
+        inputs = {t.untyped_storage()._cdata for t in leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
+        made = [t for t in leaves(result) if isinstance(t, torch.Tensor)]
         fresh = [t for t in made if t.untyped_storage()._cdata not in inputs]
         if fresh or func._schema.is_mutable:  # a view is where it was
             self.operations.append((func, args, kwargs, fresh))
@@ -210,7 +209,7 @@ class Graph:
     def replay(self) -> None:
         with torch._C._DisableTorchDispatch():
             for func, args, kwargs, memory in self.operations:
-                result = [t for t in tree_flatten(func(*args, **kwargs))[0] if isinstance(t, torch.Tensor)]
+                result = [t for t in leaves(func(*args, **kwargs)) if isinstance(t, torch.Tensor)]
                 for old, new in zip(memory, result, strict=False):
                     old.copy_(new)
 
@@ -246,6 +245,25 @@ class Event:
 
     def elapsed_time(self, other: "Event") -> float:
         return 1.0
+
+
+def leaves(value: Any) -> list[Any]:
+    """What is in an operation's arguments or results. Torch's own way through trees takes longer than operations."""
+    if isinstance(value, tuple | list):
+        return [leaf for item in value for leaf in leaves(item)]
+    if isinstance(value, dict):
+        return [leaf for item in value.values() for leaf in leaves(item)]
+    return [value]
+
+
+def mapped(change: Callable[[Any], Any], value: Any) -> Any:
+    """The same with every leaf changed."""
+    if isinstance(value, tuple | list):
+        made = [mapped(change, item) for item in value]
+        return made if isinstance(value, list) else tuple(made)
+    if isinstance(value, dict):
+        return {key: mapped(change, item) for key, item in value.items()}
+    return change(value)
 
 
 def on_host(tensor: torch.Tensor) -> bool:

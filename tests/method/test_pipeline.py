@@ -40,20 +40,20 @@ def latents(pipe: PhotoMakerPipeline, photos: list[Image.Image], **options: Any)
 
 
 def test_pictures_have_the_size_asked_for(pipe: PhotoMakerPipeline, photos: list[Image.Image]) -> None:
-    pictures = pipe(PROMPT, photos, num_inference_steps=20, height=64, width=96, num_images=2)
+    pictures = pipe(PROMPT, photos, num_inference_steps=3, height=64, width=96, num_images=2)
     assert [(picture.size, picture.mode) for picture in pictures] == [((96, 64), "RGB")] * 2
 
 
 def test_an_image_depends_on_its_own_seed_alone(pipe: PhotoMakerPipeline, photos: list[Image.Image]) -> None:
-    four = latents(pipe, photos, num_images=4, generator=seeds(7, 8, 9, 10))
+    four = latents(pipe, photos, num_images=4, generator=seeds(7, 8, 9, 10), num_inference_steps=6)
     for index in range(4):
-        alone = latents(pipe, photos, generator=seeds(7 + index))
+        alone = latents(pipe, photos, generator=seeds(7 + index), num_inference_steps=6)
         torch.testing.assert_close(four[index], alone[0], atol=1e-4, rtol=0)
 
 
 def test_the_same_request_makes_the_same_bytes(pipe: PhotoMakerPipeline, photos: list[Image.Image]) -> None:
     first, second = (
-        pipe(PROMPT, photos, num_inference_steps=20, height=64, width=64, generator=seeds(5))[0] for _ in range(2)
+        pipe(PROMPT, photos, num_inference_steps=8, height=64, width=64, generator=seeds(5))[0] for _ in range(2)
     )
     assert first.tobytes() == second.tobytes()
 
@@ -74,14 +74,15 @@ def test_style_strength_is_percent_of_the_steps(pipe: PhotoMakerPipeline, photos
 
 @pytest.mark.parametrize("scale", [0.1, 0.5, 1.0])
 def test_guidance_at_most_one_is_none(scale: float, pipe: PhotoMakerPipeline, photos: list[Image.Image]) -> None:
-    without = latents(pipe, photos, guidance_scale=scale, negative_prompt="ignored")
-    torch.testing.assert_close(without, latents(pipe, photos, guidance_scale=1.0), atol=0, rtol=0)
+    options: dict[str, Any] = {"num_inference_steps": 6}
+    without = latents(pipe, photos, guidance_scale=scale, negative_prompt="ignored", **options)
+    torch.testing.assert_close(without, latents(pipe, photos, guidance_scale=1.0, **options), atol=0, rtol=0)
 
 
 def test_the_trigger_in_the_negative_prompt_is_an_ordinary_word(
     pipe: PhotoMakerPipeline, photos: list[Image.Image]
 ) -> None:
-    assert latents(pipe, photos, negative_prompt="img, a man img").isfinite().all()
+    assert latents(pipe, photos, negative_prompt="img, a man img", num_inference_steps=3).isfinite().all()
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.01, 0.049])
@@ -126,7 +127,7 @@ def test_cancelling_between_steps(pipe: PhotoMakerPipeline, photos: list[Image.I
     with pytest.raises(Cancelled):
         pipe(PROMPT, photos, num_inference_steps=20, height=64, width=64, on_step=on_step)
     assert told == [1, 2, 3]
-    assert latents(pipe, photos).isfinite().all()
+    assert latents(pipe, photos, num_inference_steps=3).isfinite().all()
 
 
 def test_a_prompt_without_the_trigger_word(pipe: PhotoMakerPipeline, photos: list[Image.Image]) -> None:
@@ -137,7 +138,7 @@ def test_a_prompt_without_the_trigger_word(pipe: PhotoMakerPipeline, photos: lis
 def test_words_that_find_no_room_are_named_in_the_log(
     pipe: PhotoMakerPipeline, photos: list[Image.Image], caplog: pytest.LogCaptureFixture
 ) -> None:
-    latents(pipe, photos, prompt="a man img, " + "red " * 70 + "hat and an hourglass")
+    latents(pipe, photos, prompt="a man img, " + "red " * 70 + "hat and an hourglass", num_inference_steps=1)
     (record,) = caplog.records
     assert record.name.startswith("photomaker")
     assert "dropped" in record.message
@@ -169,7 +170,12 @@ def test_the_safetensors_form_and_the_newer_lora_keys(version: str, tmp_path: Pa
     save_file(tensors, tmp_path / "adapter.safetensors")
     faces = load_file(GOLDEN / "expected.safetensors")["face_embeddings"][:2] if version == "v2" else None
     old, new = (
-        latents(PhotoMakerPipeline.from_pretrained(GOLDEN / "base", path), photos[:2], face_embeddings=faces)
+        latents(
+            PhotoMakerPipeline.from_pretrained(GOLDEN / "base", path),
+            photos[:2],
+            face_embeddings=faces,
+            num_inference_steps=6,
+        )
         for path in (GOLDEN / f"photomaker-{version}.bin", tmp_path / "adapter.safetensors")
     )
     torch.testing.assert_close(old, new, atol=1e-5, rtol=0)
@@ -220,7 +226,7 @@ def test_the_initial_image_is_encoded_once_in_the_weights_dtype(
     pipe.text2img.vae.register_to_config(force_upcast=True)  # as SDXL's own is configured
     seen: list[tuple[int, torch.dtype]] = []
     pipe.text2img.vae.encoder.register_forward_pre_hook(lambda _, args: seen.append((len(args[0]), args[0].dtype)))
-    latents(pipe, photos, num_images=3, generator=seeds(1, 2, 3), initial_image=photos[0])
+    latents(pipe, photos, num_images=3, generator=seeds(1, 2, 3), initial_image=photos[0], num_inference_steps=4)
     assert seen == [(1, dtype)]
 
 

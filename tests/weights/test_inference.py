@@ -98,15 +98,6 @@ class TestCompiled:
         assert counters["stats"]["unique_graphs"] == graphs
         assert not counters["graph_break"]
 
-    @pytest.mark.slow
-    @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the compiler's own code
-    def test_compiled_code_makes_the_same_pictures(self, plain: torch.Tensor) -> None:
-        pipe = load()
-        accelerate(pipe, InferenceSettings(compile="regional", **EVERYTHING))
-        torch.testing.assert_close(made(pipe, num_images=2), plain, atol=1e-2, rtol=0)
-        picture = pipe(PROMPT, PHOTOS[:1], num_inference_steps=2, **SIZE)[0]
-        assert isinstance(picture, Image.Image)
-
     def test_a_shared_network_is_accelerated_once(self, plain: torch.Tensor) -> None:
         pipe = load()
         twin = PhotoMakerPipeline(pipe.text2img, pipe.id_encoder)

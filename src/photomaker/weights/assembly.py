@@ -38,7 +38,9 @@ def assemble(store: Store, recipes: dict[str, Recipe], device: torch.device) -> 
     entries = {
         (name, part): store.entry(part, recipe.keys[part]) for name, recipe in recipes.items() for part in NETWORKS
     }
-    readers = 1 if device.type == "cuda" else 2  # onto a GPU, FlashPack reads each file with many threads
+    readers = 2
+    if device.type == "cuda":
+        readers = 1  # FlashPack reads each file with many threads
     with collector_at_rest(), ThreadPoolExecutor(readers, "weights") as reader:
         reads: dict[str, Future[Tensors]] = {}
         for (name, part), entry in entries.items():

@@ -16,6 +16,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from photomaker.weights.kept import keep
+
 WORTH = 0.97  # of the time that a pass takes without a graph
 PASSES = 5  # in a row, timed together
 TIMES = 5
@@ -148,14 +150,10 @@ def recorded(graphs: Graphs, kept: Path, log: Log) -> Iterator[None]:
         chosen = "graph" if graphs.use == "on" or timing.pays else "no graph"
         log(f"batch {batch}: a pass takes {timing.plain:.2f} ms, {timing.graph:.2f} as a graph: {chosen}")
     if set(graphs.timings) != before:
-        with suppress(OSError):  # a disk that cannot be written: measured again at the next start
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            temporary = kept.with_suffix(".tmp")
-            temporary.write_text(json.dumps({batch: asdict(timing) for batch, timing in graphs.timings.items()}))
-            temporary.replace(kept)
+        keep(kept, {batch: asdict(timing) for batch, timing in graphs.timings.items()})
 
 
 def file_of(folder: Path, *measured: Any) -> Path:
-    """Where the timings of this card, with these switches and sizes, are kept."""
+    """Where the timings of this card, with this network, these switches and this size, are kept."""
     what = [torch.cuda.get_device_name(), torch.__version__, *map(str, measured)]
     return folder / f"{sha256(json.dumps(what).encode()).hexdigest()[:24]}.json"

@@ -153,8 +153,10 @@ def warm_up(pipe: PhotoMakerPipeline, deployment: Deployment, log: Log) -> None:
     first, *further = deployment.served_sizes
     with ExitStack() as stack:
         if settings.cuda_graphs != "off" and device.type == "cuda":
-            measured = file_of(cache_root(deployment) / "measured", settings, deployment.dtype, first)
-            stack.enter_context(recorded(replayable(pipe.text2img.unet, settings.cuda_graphs), measured, log))
+            unet = pipe.text2img.unet
+            folder = cache_root(deployment) / "measured"
+            measured = file_of(folder, unet.num_parameters(), settings, deployment.dtype, first)
+            stack.enter_context(recorded(replayable(unet, settings.cuda_graphs), measured, log))
         warm_up_size(pipe, conditioning, first, WARM_UPS)
     for size in further:  # without graphs of their own: each keeps its batch's memory
         warm_up_size(pipe, conditioning, size, FURTHER_WARM_UPS)

@@ -33,9 +33,14 @@ def kept(folder: Path, network: nn.Module, make: Callable[[], Any]) -> Any:
     with suppress(OSError, ValueError):
         return read_json(path)
     made = json.loads(json.dumps(make()))
-    with suppress(OSError):  # a full disk: it is made again at the next start
-        folder.mkdir(parents=True, exist_ok=True)
+    keep(path, made)
+    return made
+
+
+def keep(path: Path, made: Any) -> None:
+    """Write it as JSON for later starts; where the disk is full or read-only, they make it again."""
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(f".{os.getpid()}")
         temporary.write_text(json.dumps(made), encoding="utf-8")
         temporary.replace(path)
-    return made
