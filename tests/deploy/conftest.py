@@ -27,5 +27,7 @@ def running_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         patch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
         for name, value in {**uv_settings(), "SSL_CERT_FILE": str(cloud.bundle)}.items():
             patch.setenv(name, value)
+        # its locks would lie in a folder that another user's tests may have made
+        patch.setattr("isolate.backends.settings._SYSTEM_TEMP_DIR", tmp_path_factory.mktemp("isolate"))
         yield cloud
     cloud.stop()
