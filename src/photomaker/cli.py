@@ -110,7 +110,7 @@ def generate(
         raise failed(str(error)) from None
     for path, withheld, likeness in saved:
         said = ", withheld" if withheld else "" if likeness is None else f", likeness {likeness:.2f}"
-        console.print(f"saved [bold]{escape(str(path))}[/bold]{said}")
+        console.print(f"saved [bold]{escape(str(path))}[/bold]{said}", soft_wrap=True)
     console.print(f"The same again: --seed {request.seed}")
 
 
@@ -140,7 +140,7 @@ def inspect(
         console.print(part)
     for fault in report.faults:
         field = ".".join(str(part) for part in fault.loc[1:])
-        errors.print(f"[red]{escape(where(field, photos))}: {escape(fault.msg)}[/red]")
+        errors.print(f"[red]{escape(where(field, photos))}: {escape(fault.msg)}[/red]", soft_wrap=True)
     if not report.ok:
         raise typer.Exit(1)
 
@@ -159,13 +159,14 @@ def demo(
     nano = package_folder() / "nano"
     os.environ.setdefault(VARIABLE, str(nano / "fal.toml"))
     archive = archive or min((nano / "examples").glob("*.zip"))
-    console.print(f"The person: [bold]{escape(os.path.relpath(archive))}[/bold]")
+    console.print(f"The person: [bold]{escape(os.path.relpath(archive))}[/bold]", soft_wrap=True)
     code = through_local_platform(application, archive, output)
     if code:
         raise typer.Exit(code)
     console.print(
         f"The pictures are in [bold]{escape(str(output))}[/bold]. Next:\n"
-        "  make serve                          the same endpoint for your own client code, and a page in the browser\n"
+        "  make serve                          the endpoint for your own code, and a\n"
+        "                                      page for it: open the address it prints\n"
         "  .venv/bin/photomaker generate ...   other people, prompts and styles\n"
         "  make deploy                         real weights on fal"
     )
@@ -258,5 +259,5 @@ def quiet() -> None:
 
 
 def failed(message: str) -> typer.Exit:
-    errors.print(f"[red]{escape(message)}[/red]")
+    errors.print(f"[red]{escape(message)}[/red]", soft_wrap=True)
     return typer.Exit(1)
