@@ -13,12 +13,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from PIL import Image
 
-from photomaker import PhotoMakerPipeline
 from photomaker.sizes import Size
-from training.cases import PHOTOS, Case, cases, load_nano, photos_of, side_of
+from training.cases import Case, cases, generate, load_nano, side_of
 from training.judge import load_judge
 from training.scale import Scale, shares
 from training.smears import load_smear_reader, passing
@@ -29,22 +27,6 @@ TRIED: tuple[Size, ...] = (
 )
 READ = ("hair_colour", "skin", "glasses", "beard", "hair_style", "background", "clothes")
 COLUMNS, GAP = 8, 4
-
-
-def drawn(pipe: PhotoMakerPipeline, chosen: Sequence[Case], size: Size, steps: int) -> list[Image.Image]:
-    """One picture a case, width x height."""
-    width, height = size
-    pictures: list[Image.Image] = []
-    for case in chosen:
-        pictures += pipe(
-            case.scene.prompt.format(case.identity.gender),
-            photos_of(case, PHOTOS, side_of(pipe)),
-            num_inference_steps=steps,
-            generator=torch.Generator().manual_seed(case.seed),
-            width=width,
-            height=height,
-        )
-    return pictures
 
 
 def squares(picture: Image.Image, side: int) -> list[Image.Image]:
@@ -86,7 +68,7 @@ def main() -> None:
     print(f"| size | clean | {' | '.join(name.replace('_', ' ') for name in READ)} |\n|---|---|{'---|' * len(READ)}")
     rows = []
     for size in arguments.sizes or TRIED:
-        pictures = drawn(pipe, chosen, size, arguments.steps)
+        pictures = generate(pipe, chosen, arguments.steps, size=size)
         rows.append(pictures[:COLUMNS])
         found = shown(pictures, chosen, scale, side_of(pipe))
         columns = " | ".join(f"{share:.2f}" for share in [passing(smears, pictures), *(found[name] for name in READ)])

@@ -35,6 +35,18 @@ def finder() -> "FaceFinder":
     return FaceFinder(PACK, face_root())
 
 
+@pytest.fixture
+def fresh_compiler() -> Iterator[None]:
+    """Nothing has been compiled or counted before, and nothing is left for the next test."""
+    import torch
+    from torch._dynamo.utils import counters
+
+    torch._dynamo.reset()
+    counters.clear()
+    yield
+    torch._dynamo.reset()
+
+
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator["TestClient"]:
     """The app of tests/deployment.toml, one for each file that asks for it."""

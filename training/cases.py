@@ -83,9 +83,16 @@ def side_of(pipe: PhotoMakerPipeline) -> int:
 
 
 def generate(
-    pipe: PhotoMakerPipeline, chosen: Sequence[Case], steps: int, *, photos: int = PHOTOS, text_only: bool = False
+    pipe: PhotoMakerPipeline,
+    chosen: Sequence[Case],
+    steps: int,
+    *,
+    photos: int = PHOTOS,
+    text_only: bool = False,
+    size: tuple[int, int] | tuple[None, None] = (None, None),
 ) -> list[Image.Image]:
-    """One picture a case; `text_only` never merges the person in."""
+    """One picture a case, of its own size or of a width and height; `text_only` never merges the person in."""
+    width, height = size
     pictures: list[Image.Image] = []
     for case in chosen:
         pictures += pipe(
@@ -94,6 +101,8 @@ def generate(
             num_inference_steps=steps,
             start_merge_step=steps if text_only else None,
             generator=torch.Generator().manual_seed(case.seed),
+            width=width,
+            height=height,
         )
     return pictures
 

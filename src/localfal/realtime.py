@@ -42,7 +42,7 @@ async def connect(
                     async with request_timeout(exchange.runner):
                         await _join(socket, app)
                 except RequestTimeoutError as error:
-                    exchange.runner.shut_down()
+                    await follow_up(exchange.runner, of_error(error))
                     await socket.close(INTERNAL_ERROR, error.detail)
         except PlatformError as error:
             await follow_up(exchange.runner, of_error(error))

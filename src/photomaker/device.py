@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from photomaker.photos.decoders import turn
 from photomaker.request import Listener
 
 STALLED_SECONDS = 300.0  # without a step, after which whoever holds the device is stuck; a CPU's steps take a minute
@@ -26,7 +27,7 @@ class Device:
     @contextmanager
     def held(self, listener: Listener) -> Iterator[None]:
         """The device for one request alone, which says by :meth:`moved` that it is not stuck."""
-        with held(self.lock, listener):
+        with turn(self.lock, listener.check):
             self.moved()
             yield
 
@@ -49,14 +50,3 @@ class Device:
             return False
         finally:
             self.probing.release()
-
-
-@contextmanager
-def held(lock: threading.Lock, listener: Listener) -> Iterator[None]:
-    """What one request has alone; another that waits for it can still be cancelled."""
-    while not lock.acquire(timeout=0.1):
-        listener.check()
-    try:
-        yield
-    finally:
-        lock.release()

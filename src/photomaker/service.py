@@ -17,7 +17,7 @@ from PIL import Image
 from photomaker import sizes
 from photomaker.beside import Beside
 from photomaker.deployment import Deployment
-from photomaker.device import Device, held
+from photomaker.device import Device
 from photomaker.errors import ContentPolicyError, FeatureNotSupportedError, PromptError
 from photomaker.identities import Identities, Identity, read_identity
 from photomaker.inspection import Faults, fetched, inspected
@@ -26,7 +26,7 @@ from photomaker.method.pipeline import PhotoMakerPipeline
 from photomaker.method.prompts import check_text
 from photomaker.method.styles import NO_STYLE, styled
 from photomaker.photos.archive import MAX_PHOTO_BYTES
-from photomaker.photos.decoders import decoders
+from photomaker.photos.decoders import decoders, turn
 from photomaker.photos.download import MAX_ARCHIVE_BYTES, fetch
 from photomaker.photos.face_models import face_models
 from photomaker.photos.images import read_image
@@ -97,7 +97,7 @@ class Service:
         def read(listener: Listener) -> Identity:
             with listener.timed("download"):
                 sources = self.sources(request, listener)
-            with held(self.reader, listener):
+            with turn(self.reader, listener.check):
                 return self.identity(pipe, sources, prompts[1].room, listener)
 
         def id_prompt() -> IDPrompt:

@@ -1,7 +1,7 @@
 """What is compiled at SDXL's own size: the real pipelines and their loop, the full-size networks without numbers."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
@@ -62,20 +62,12 @@ def meta(cls: Any, config: dict[str, Any]) -> Any:
         return cls(**config).to(torch.bfloat16).eval().requires_grad_(False)
 
 
-@pytest.fixture
-def _compiler() -> Iterator[None]:
-    torch._dynamo.reset()
-    counters.clear()
-    yield
-    torch._dynamo.reset()
-
-
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings(
         "ignore:Dynamo detected a call to a .functools.lru_cache.:UserWarning"
     ),  # diffusers' own
-    pytest.mark.usefixtures("_compiler"),
+    pytest.mark.usefixtures("fresh_compiler"),
 ]
 
 

@@ -1,6 +1,5 @@
 """In bfloat16 no switch takes a request's latents further away than bfloat16's own rounding does."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -76,18 +75,11 @@ def mode(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture
-def _compiler() -> Iterator[None]:
-    torch._dynamo.reset()
-    yield
-    torch._dynamo.reset()
-
-
 def test_early_steps_are_the_same_to_the_bit(mode: str, eager: dict[str, Tensor]) -> None:
     assert torch.equal(latents(load(), early=True, **MODES[mode]), eager[mode])
 
 
-@pytest.mark.usefixtures("_compiler")
+@pytest.mark.usefixtures("fresh_compiler")
 @pytest.mark.parametrize(
     "switches",
     [
@@ -110,7 +102,7 @@ def test_a_switch_stays_within_the_noise(
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # of the compiler's own code
 @pytest.mark.filterwarnings("ignore:Dynamo detected a call to a .functools.lru_cache.:UserWarning")  # diffusers' own
-@pytest.mark.usefixtures("_compiler")
+@pytest.mark.usefixtures("fresh_compiler")
 def test_compiled_code_makes_the_same_pictures(eager: dict[str, Tensor], noise: dict[str, float]) -> None:
     switches = {"fuse_projections": True, "channels_last": True, "compile": "regional", "compile_resnets": True}
     pipe = load()
