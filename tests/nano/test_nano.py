@@ -5,11 +5,11 @@ import pytest
 import torch
 from PIL import Image, ImageChops
 
-from benchmarks.nano_sizes import drawn, shown
+from benchmarks.nano_sizes import shown
 from photomaker.deployment import Deployment, package_folder
 from photomaker.method.styles import NO_STYLE, STYLES, styled
 from photomaker.weights.prepared import open_pipelines
-from training.cases import SCENES, Case, cases, photos_of, side_of
+from training.cases import SCENES, Case, cases, generate, photos_of, side_of
 from training.identity import draw_identity
 from training.judge import load_judge
 from training.scale import Scale
@@ -93,7 +93,7 @@ def test_every_size_that_is_served_shows_the_person(nano):
     assert further == [(96, 128), (128, 96)]
     scale, chosen = Scale(load_judge()), list(cases(1))
     for size in further:
-        pictures = drawn(nano, chosen, size, STEPS)
+        pictures = generate(nano, chosen, STEPS, size=size)
         assert {picture.size for picture in pictures} == {size}
         found = shown(pictures, chosen, scale, side_of(nano))
         assert {name: found[name] for name in ("skin", "hair_colour", "clothes")} == {
