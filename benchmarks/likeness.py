@@ -152,14 +152,14 @@ def detection(finder: FaceFinder) -> None:
         found = simple = 0
         for name in portraits:
             image = photo(name)
-            truth = direction(finder.embedding(finder.faces(0, image)[0]))
+            truth = direction(finder.embedding(finder.faces(image)[0]))
             shown = image if turn is None else image.transpose(turn)
-            faces, first = finder.faces(0, shown), simple_way(finder, shown)
+            faces, first = finder.faces(shown), simple_way(finder, shown)
             found += bool(faces) and float(direction(finder.embedding(faces[0])) @ truth) > 0.9
             simple += first is not None and float(direction(first) @ truth) > 0.9
         print(f"  {label:42} {found:5} of {len(portraits)} {simple:17} of {len(portraits)}")
     crowd = finder.detector.detect(np.asarray(photo("solvay"))[:, :, ::-1], input_size=(640, 640))[0]
-    false = sum(bool(finder.faces(0, photo(name))) for name in LANDSCAPES)
+    false = sum(bool(finder.faces(photo(name))) for name in LANDSCAPES)
     print(f"  {'group photo of 29':42} {len(crowd):5} of 29")
     print(f"  {'pictures without people (false faces)':42} {false:5} of {len(LANDSCAPES)}")
 
@@ -174,9 +174,9 @@ def similarity(finder: FaceFinder) -> Floats:
     for one, other in itertools.combinations(found, 2):
         (same if owner[one] == owner[other] else strangers).append(float(found[one] @ found[other]))
     kept = [
-        float(found[name] @ direction(finder.embedding(finder.faces(0, portrait.image)[0])))
+        float(found[name] @ direction(finder.embedding(finder.faces(portrait.image)[0])))
         for name, portrait in portraits.items()
-        if finder.faces(0, portrait.image)
+        if finder.faces(portrait.image)
     ]
     print("\ncosine of embeddings                            lowest    mean   highest   pairs")
     for label, values in (
@@ -185,15 +185,15 @@ def similarity(finder: FaceFinder) -> Floats:
         ("a photo and its own crop", kept),
     ):
         print(f"  {label:42} {min(values):9.3f} {np.mean(values):7.3f} {max(values):9.3f} {len(values):7}")
-    shares = [finder.faces(0, photo(name))[0].share for name in portraits]
-    crops = [finder.faces(0, portrait.image)[0].share for portrait in portraits.values()]
+    shares = [finder.faces(photo(name))[0].share for name in portraits]
+    crops = [finder.faces(portrait.image)[0].share for portrait in portraits.values()]
     print(f"  the face's share of the picture: {np.mean(shares):.0%} in the photos, {np.mean(crops):.0%} in the crops")
     return np.stack([found[name] for name in PEOPLE["A"]])
 
 
 def likeness_scores(finder: FaceFinder) -> None:
     """The score that answers carry: a photo against the mean of one to three other photos, as many as there are."""
-    faces = {name: finder.embedding(finder.faces(0, photo(name))[0]) for names in PEOPLE.values() for name in names}
+    faces = {name: finder.embedding(finder.faces(photo(name))[0]) for names in PEOPLE.values() for name in names}
     print("\nlikeness, by photos in the reference   same person, lowest    mean   strangers, mean   highest   pairs")
     for count in (1, 2, 3):
         same: list[float] = []
@@ -215,7 +215,7 @@ def likeness_scores(finder: FaceFinder) -> None:
 
 def hard_faces(finder: FaceFinder) -> None:
     """What the score makes of faces that are partly hidden, or seen from the side."""
-    faces = {name: finder.faces(0, photo(name))[0] for names in PEOPLE.values() for name in names}
+    faces = {name: finder.faces(photo(name))[0] for names in PEOPLE.values() for name in names}
     known = {name: finder.embedding(face) for name, face in faces.items()}
     owners = {name: names for names in PEOPLE.values() for name in names}
     print("\nlikeness of a picture whose face is        null   same person, lowest    mean   strangers, highest")
@@ -225,7 +225,7 @@ def hard_faces(finder: FaceFinder) -> None:
         unseen = 0
         for name, face in faces.items():
             picture = hidden(photo(name), face, area)
-            seen = [direction(finder.embedding(found)) for found in finder.faces(0, picture)]
+            seen = [direction(finder.embedding(found)) for found in finder.faces(picture)]
             unseen += not seen
             for one in seen:
                 others = [known[other] for other in owners[name] if other != name]
@@ -263,7 +263,7 @@ def hidden(picture: Image.Image, face: Face, area: tuple[float, float, float, fl
 
 def small_faces(finder: FaceFinder) -> None:
     """From how many pixels on a face can be told from a stranger's of the same size (``faces.RECOGNISABLE``)."""
-    faces = {name: finder.faces(0, photo(name))[0] for names in PEOPLE.values() for name in names}
+    faces = {name: finder.faces(photo(name))[0] for names in PEOPLE.values() for name in names}
     owner = {name: person for person, names in PEOPLE.items() for name in names}
     print("\nside of the face, pixels          found   its photo, lowest   same person, lowest   strangers, highest")
     for side in SIDES:

@@ -19,5 +19,5 @@ def names(portraits: list[Portrait]) -> list[str]:
 
 def likeness(finder: FaceFinder, portrait: Portrait, name: str) -> float:
     """Cosine between the portrait's embedding and that of the largest face of a photo."""
-    other = finder.embedding(finder.faces(0, photo(name))[0])
+    other = finder.embedding(finder.faces(photo(name))[0])
     return float(portrait.embedding @ other / np.linalg.norm(portrait.embedding) / np.linalg.norm(other))

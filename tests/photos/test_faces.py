@@ -32,20 +32,20 @@ def side_by_side(*names: str, height: int = 700) -> Image.Image:
 
 def test_a_portrait_is_a_square_around_the_face_with_its_embedding(finder: FaceFinder) -> None:
     (portrait,) = finder.portraits(photos("biden"))
-    face = finder.faces(0, photo("biden"))[0]
+    face = finder.faces(photo("biden"))[0]
     assert portrait.name == "biden"
     assert portrait.image.mode == "RGB"
     assert portrait.image.width == portrait.image.height == pytest.approx(2 * face.side, abs=2)
     assert portrait.embedding.shape == (512,)
     assert portrait.embedding.dtype == np.float32
     assert np.linalg.norm(portrait.embedding) > 2  # not normalised
-    again = finder.faces(0, portrait.image)[0]
+    again = finder.faces(portrait.image)[0]
     assert again.side == pytest.approx(face.side, rel=0.1)  # at the photo's own resolution
 
 
 def test_embeddings_are_those_of_insightface(finder: FaceFinder) -> None:
     image = photo("obama")
-    face = finder.faces(0, image)[0]
+    face = finder.faces(image)[0]
     with pytest.warns(FutureWarning, match="estimate"):  # scikit-image's, which is why the product aligns itself
         theirs = norm_crop(np.ascontiguousarray(np.asarray(image)[:, :, ::-1]), face.points)
     difference = np.abs(aligned(face, 112).astype(int) - theirs.astype(int))
@@ -57,7 +57,7 @@ def test_embeddings_are_those_of_insightface(finder: FaceFinder) -> None:
 
 def test_a_single_photo_gives_its_largest_face(finder: FaceFinder) -> None:
     (portrait,) = finder.portraits(photos("friends"))
-    largest = max(finder.faces(0, photo("friends")), key=lambda face: face.share)
+    largest = max(finder.faces(photo("friends")), key=lambda face: face.share)
     np.testing.assert_array_equal(portrait.embedding, finder.embedding(largest))
 
 
@@ -143,7 +143,7 @@ def test_a_photo_taken_sideways_gives_an_upright_portrait(finder: FaceFinder, na
 def test_a_portrait_beside_others_shows_one_person(finder: FaceFinder) -> None:
     for name in ("friends", "solvay"):
         (portrait,) = finder.portraits(photos(name))
-        assert len(finder.faces(0, portrait.image)) == 1
+        assert len(finder.faces(portrait.image)) == 1
 
 
 def test_a_limit_keeps_good_photos_that_differ(finder: FaceFinder) -> None:

@@ -52,7 +52,7 @@ def test_hard_photos(finder: FaceFinder, change: Callable[[Image.Image], Image.I
 def with_hidden(finder: FaceFinder, name: str, part: str) -> Image.Image:
     """A photo with a part of its face painted over."""
     image = photo(name).copy()
-    face = finder.faces(0, image)[0]
+    face = finder.faces(image)[0]
     x, y = face.box[:2]
     width, height = face.box[2] - x, face.box[3] - y
     left, top, right, bottom = HIDDEN[part]
@@ -76,7 +76,7 @@ def test_a_partly_hidden_face_is_still_its_owner_s(finder: FaceFinder, part: str
 def test_a_face_from_the_side(finder: FaceFinder, name: str) -> None:
     """Good enough where it is alone, and never mixed up with somebody else."""
     (portrait,) = finder.portraits(photos(name))
-    assert finder.faces(0, portrait.image)[0].share > 0.15
+    assert finder.faces(portrait.image)[0].share > 0.15
     lines: list[str] = []
     assert names(finder.portraits(photos(name, "obama", "obama2"), log=lines.append)) == ["obama", "obama2"]
     assert lines == [f"{name}: {NOT_THE_PERSON}"]
@@ -92,7 +92,7 @@ def test_faces_too_small_for_the_whole_photo_are_looked_for_in_every_photo(finde
 def thumbnail(finder: FaceFinder, name: str, side: int) -> Image.Image:
     """A photo made so small that its face has ``side`` pixels."""
     image = photo(name)
-    scale = side / finder.faces(0, image)[0].side
+    scale = side / finder.faces(image)[0].side
     return image.resize((round(image.width * scale), round(image.height * scale)))
 
 
@@ -121,7 +121,7 @@ def crowd(*people: str) -> Image.Image:
 def test_a_crowd_of_fifty(finder: FaceFinder) -> None:
     strangers = ("biden", "ardern", "macron2", "sunak", "ardern2")
     with_the_person, without = crowd("obama4", *strangers), crowd("biden", *strangers)
-    assert len(finder.faces(0, without)) == FACES_PER_PHOTO
+    assert len(finder.faces(without)) == FACES_PER_PHOTO
     portraits = finder.portraits(photos("obama", "obama2", there=with_the_person, elsewhere=without))
     assert names(portraits) == ["obama", "obama2", "there"]
     assert likeness(finder, portraits[2], "obama4") > 0.6

@@ -18,7 +18,7 @@ class Faces:
     def __init__(self, *embeddings: Sequence[float]) -> None:
         self.embeddings = embeddings
 
-    def faces(self, photo: int, image: Image.Image) -> Sequence[Sequence[float]]:
+    def faces(self, image: Image.Image) -> Sequence[Sequence[float]]:
         return self.embeddings
 
     def embedding(self, face: Sequence[float]) -> NDArray[np.float32]:

@@ -79,14 +79,14 @@ def aligned(face: Face, size: int) -> NDArray[np.uint8]:
         min(face.picture.width, int(right + reach) + 1),
         min(face.picture.height, int(bottom + reach) + 1),
     )
-    pixels = np.ascontiguousarray(np.asarray(face.picture.crop(area))[:, :, ::-1])
+    pixels = np.asarray(face.picture.crop(area))
     source = (face.points - np.array(area[:2], np.float32)).astype(np.float64) @ [1, 1j]
     target = (arcface_dst * (size / 112)).astype(np.float64) @ [1, 1j]
     spread = source - source.mean()
     rotation = np.vdot(spread, target - target.mean()) / np.vdot(spread, spread).real
     shift = target.mean() - rotation * source.mean()
     matrix = np.array([[rotation.real, -rotation.imag, shift.real], [rotation.imag, rotation.real, shift.imag]])
-    return np.asarray(cv2.warpAffine(pixels, matrix, (size, size)), np.uint8)
+    return np.ascontiguousarray(cv2.warpAffine(pixels, matrix, (size, size))[:, :, ::-1])
 
 
 def sharpness(face: Face) -> float:
@@ -105,16 +105,15 @@ def portrait(face: Face, others: Sequence[Face]) -> Image.Image:
     box = next(
         (box for box in squares(face) if not any(inside(centre, box) for centre in centres)), list(squares(face))[-1]
     )
-    left, top, right, bottom = (round(edge) for edge in box)
-    return face.picture.crop((left, top, right, bottom))
+    return face.picture.crop(box)
 
 
-def squares(face: Face) -> Iterator[Box]:
-    """Squares around a face inside its photo, the widest first."""
+def squares(face: Face) -> Iterator[tuple[int, int, int, int]]:
+    """Squares of whole pixels around a face inside its photo, the widest first."""
     width, height = face.picture.size
     for margin in MARGINS:
-        side = min(margin * face.side, width, height)
+        side = min(round(margin * face.side), width, height)
         x, y = face.centre
-        left = min(max(0.0, x - side / 2), width - side)
-        top = min(max(0.0, y - side / 2), height - side)
+        left = min(max(0, round(x - side / 2)), width - side)
+        top = min(max(0, round(y - side / 2)), height - side)
         yield left, top, left + side, top + side

@@ -149,28 +149,43 @@ class FaceFinder:
         Beside others they would say nothing about whose they are, and an ID encoder sees nothing in them.
         """
 
-        def everywhere(look: Callable[[int, Image.Image], list[Face]]) -> list[list[Face]]:
-            def checked(photo: int, image: Image.Image) -> list[Face]:
-                check()
-                return look(photo, image)
+        def small(photo: int) -> list[Face]:
+            check()
+            return self.small_faces(photo, images[photo])
 
-            return list(self.threads.map(checked, range(len(images)), images))
+        found = self.upright_faces(images, check)
+        return found if any(found) else list(self.threads.map(small, range(len(images))))
 
-        found = everywhere(self.faces)
-        return found if any(found) else everywhere(self.small_faces)
+    def faces(self, image: Image.Image) -> list[Face]:
+        """One picture's largest faces, as :meth:`upright_faces` finds them."""
+        return self.upright_faces([image])[0]
 
-    def faces(self, photo: int, image: Image.Image) -> list[Face]:
-        """A photo's largest faces, in the photo turned so that they are upright."""
+    def upright_faces(
+        self, images: Sequence[Image.Image], check: Callable[[], None] = lambda: None
+    ) -> list[list[Face]]:
+        """Each photo's largest faces, in the photo turned so that they are upright.
+
+        First all photos as sent, then the unsure ones turned, so that threads share what one photo needs.
+        """
+
+        def detect(job: tuple[int, int, Image.Transpose | None]) -> list[Face]:
+            check()
+            photo, size, turn = job
+            image = images[photo] if turn is None else images[photo].transpose(turn)
+            return self.detect(photo, image, size)
+
+        found: list[list[Face]] = [[] for _ in images]
         for size in DETECTION_SIZES:
-            as_sent = self.detect(photo, image, size)
-            if confidence(as_sent) >= SURE:
-                return as_sent
-            turned = max((self.detect(photo, image.transpose(turn), size) for turn in TURNS), key=confidence)
-            if confidence(turned) >= SURE:
-                return turned
-            if as_sent:
-                return as_sent
-        return []
+            missing = [photo for photo, faces in enumerate(found) if not faces]
+            as_sent = self.threads.map(detect, [(photo, size, None) for photo in missing])
+            found = [faces or next(as_sent) for faces in found]
+            unsure = [photo for photo in missing if confidence(found[photo]) < SURE]
+            turned = self.threads.map(detect, [(photo, size, turn) for photo in unsure for turn in TURNS])
+            for photo in unsure:
+                surest = max((next(turned) for _ in TURNS), key=confidence)
+                if confidence(surest) >= SURE:
+                    found[photo] = surest
+        return found
 
     def small_faces(self, photo: int, image: Image.Image) -> list[Face]:
         """Faces too small for the whole photo at the detector's size: in its quarters and its middle."""

@@ -19,7 +19,7 @@ Floats = NDArray[np.float32]
 class FaceReader(Protocol):
     """Finds a picture's faces, and gives an embedding of each; :class:`photomaker.photos.faces.FaceFinder` does."""
 
-    def faces(self, photo: int, image: Image.Image) -> Sequence[Any]: ...
+    def faces(self, image: Image.Image) -> Sequence[Any]: ...
 
     def embedding(self, face: Any) -> Floats: ...
 
@@ -35,6 +35,6 @@ def likeness(picture: Image.Image, person: Floats, reader: FaceReader) -> float 
 
     Of several faces the one most like the person counts: the others are bystanders of the prompt.
     """
-    embeddings = [reader.embedding(face) for face in reader.faces(0, picture)]
+    embeddings = [reader.embedding(face) for face in reader.faces(picture)]
     cosines = [float(embedding @ person / np.linalg.norm(embedding)) for embedding in embeddings]
     return max(cosines, default=None)
