@@ -98,6 +98,7 @@ def inspect(service: Service, photos: bytes | dict[str, bytes], prompt: str = "p
     return service.inspect(Request(prompt=prompt, photos=photos), Listener())
 
 
+@pytest.mark.slow
 def test_a_mixed_archive_of_real_photos(service: Service) -> None:
     files = {f"{name}.jpg": jpeg(photo(name)) for name in ("ardern", "obama", "obama2", "obama3", "rocket")}
     files["blurred.jpg"] = jpeg(photo("obama4").filter(ImageFilter.GaussianBlur(12)))
@@ -118,6 +119,7 @@ def test_a_mixed_archive_of_real_photos(service: Service) -> None:
     assert report.person.others == 1
 
 
+@pytest.mark.slow
 def test_photos_without_faces(service: Service) -> None:
     report = inspect(service, {"a": jpeg(photo("rocket")), "b": jpeg(photo("coffee"))}, prompt="a man")
     assert {fault.type for fault in report.faults} == {"value_error", "face_detection_error"}

@@ -12,6 +12,8 @@ import pytest
 from recorder import recorder, without_waiting
 from serving import APP_ID, PATIENCE, Served
 
+pytestmark = pytest.mark.slow
+
 EXPECTED = json.loads(Path(__file__).with_name("exchanges.json").read_text())
 
 PYTHON = f"""
@@ -55,7 +57,6 @@ def test_python(served: Served, tmp_path: Path) -> None:
     assert without_waiting(exchanges) == EXPECTED["python"], json.dumps(without_waiting(exchanges))
 
 
-@pytest.mark.slow
 def test_javascript(served: Served, node_folder: Path) -> None:
     (node_folder / "exchange.mjs").write_text(JAVASCRIPT)
     with recorder(served) as (address, exchanges):

@@ -16,6 +16,7 @@ from localfal.environment import client_environment
 
 # fal_client does not close the connections of its uploads; gc.collect() below keeps that within its own test.
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]

@@ -13,6 +13,8 @@ from .cloud import Cloud
 from .project import BY_CLASS, ROOT, Project
 from .sent import ARRIVES, Sent, arrived, layers, package, package_url
 
+pytestmark = pytest.mark.slow
+
 PINNED = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
 
 # Each with a value that is nobody's default.
@@ -49,13 +51,11 @@ def sent(cloud: Cloud, project: Project) -> Sent:
     return cloud.controller.deployed[-1]
 
 
-@pytest.mark.slow
 def test_every_app_setting_of_fal_toml_arrives(sent: Sent) -> None:
     settings = tomllib.loads((ROOT / "fal.toml").read_text())["app"]
     assert arrived(sent, settings) == settings
 
 
-@pytest.mark.slow
 def test_every_app_setting_there_is_arrives(cloud: Cloud, project: Project, tmp_path: Path) -> None:
     assert set(EVERY_SETTING) == set(ARRIVES) == set(AppSettings.model_fields)
     other = tmp_path / "other.toml"
@@ -135,7 +135,6 @@ def test_a_mistake_is_reported_before_anything_is_sent(cloud: Cloud, project: Pr
     assert (len(cloud.controller.built), len(cloud.controller.deployed)) == before
 
 
-@pytest.mark.slow
 def test_a_checkpoint_on_this_machine_alone_is_not_deployed(cloud: Cloud, project: Project) -> None:
     """The tests' own deployment: as good as any on this machine, but its checkpoint is not in the package."""
     local = ROOT / "tests" / "deployment.toml"

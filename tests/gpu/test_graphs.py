@@ -16,6 +16,8 @@ from photomaker.weights.prepared import fetch, open_pipelines
 from tests.gpu.device import Graph, stand_in
 from tests.gpu.test_serving import PHOTOS, PROMPT, assert_same_pixels, deployment
 
+pytestmark = pytest.mark.slow
+
 BATCHES = (1, 2)
 
 

@@ -36,6 +36,8 @@ from photomaker.weights.requirements import device_of
 from tests.assets import PACK, face_root, photo
 from tests.gpu.device import stand_in
 
+pytestmark = pytest.mark.slow
+
 GOLDEN = Path(__file__).parents[1] / "golden"
 SOURCE = Path(__file__).parents[2] / "src" / "photomaker"
 PHOTOS = [Image.open(path).convert("RGB") for path in sorted((GOLDEN / "photos").iterdir())]

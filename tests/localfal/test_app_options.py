@@ -6,6 +6,8 @@ import httpx
 import pytest
 from serving import KEY, Served, app_id, eventually, hosted, runs
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["Failing", "Public", "Specialised", "Checked", "Several", "Caller"]
 
 
@@ -97,7 +99,6 @@ def test_requests_of_another_app_are_not_there(platform: Served, client: httpx.C
     assert client.get(other, headers=KEY).status_code == 404
 
 
-@pytest.mark.slow
 def test_a_hint_leads_to_the_runner_that_gave_it(tmp_path: Path, client: httpx.Client) -> None:
     platform = Served(tmp_path / "state", "--runners", "2", apps=hosted("Specialised"))
     try:

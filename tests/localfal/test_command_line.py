@@ -14,6 +14,8 @@ from typer import BadParameter
 from localfal.cli import parse_app_id, parse_duration
 from localfal.environment import Addresses, client_environment, runner_environment
 
+pytestmark = pytest.mark.slow
+
 
 def localfal(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*LOCALFAL, *arguments], capture_output=True, text=True, timeout=PATIENCE)
@@ -83,7 +85,6 @@ def test_a_state_that_cannot_be(tmp_path: Path) -> None:
     assert (done.returncode, "cannot start" in done.stderr, "Traceback" in done.stderr) == (1, True, False)
 
 
-@pytest.mark.slow
 def test_nobody_has_to_read_along(tmp_path: Path, client: httpx.Client) -> None:
     platform = Served(tmp_path / "state", reader=["head", "-1"])
     try:
@@ -92,7 +93,6 @@ def test_nobody_has_to_read_along(tmp_path: Path, client: httpx.Client) -> None:
         platform.stop()
 
 
-@pytest.mark.slow
 def test_stopping_takes_the_runners_along(own: Served) -> None:
     pids = own.runner_pids()
     assert pids

@@ -23,6 +23,8 @@ from localfal.runner import Exchange, Runner, RunnerStartError
 from localfal.runner_output import Line
 from localfal.state import StateFolder
 
+pytestmark = pytest.mark.slow
+
 REFERENCE = f"{ECHO_APP}::Echo"
 APPS = Path(__file__).with_name("apps.py")
 
@@ -188,7 +190,6 @@ def test_a_runner_gets_a_key_of_its_own(served: Served, client: httpx.Client) ->
         assert b"FAL_KEY=localfal:runner" in environment
 
 
-@pytest.mark.slow
 def test_a_runner_that_fails_its_health_check_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("localfal.fleet.HEALTH_EVERY_SECONDS", 0.05)
 

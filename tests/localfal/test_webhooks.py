@@ -25,6 +25,8 @@ from localfal.queue import Queue
 from localfal.state import StateFolder
 from localfal.webhooks import RETRY_DELAYS, Webhooks, payload, signing_key
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class Receiver:
@@ -198,7 +200,6 @@ def test_half_a_key_is_made_anew(tmp_path: Path) -> None:
     assert webhooks.key_set(made) == webhooks.key_set(signing_key(tmp_path / "key.pem"))
 
 
-@pytest.mark.slow
 def test_a_killed_gateway_still_owes_its_webhooks(own: Served, client: httpx.Client, receiver: Receiver) -> None:
     receiver.hold.clear()
     request_id = own.submit(client, query=f"?fal_webhook={receiver.url}")

@@ -160,6 +160,7 @@ def published(version: str) -> dict[str, dict[str, torch.Tensor]]:
     return torch.load(GOLDEN / f"photomaker-{version}.bin", weights_only=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_the_safetensors_form_and_the_newer_lora_keys(version: str, tmp_path: Path, photos: list[Image.Image]) -> None:
     halves = published(version)

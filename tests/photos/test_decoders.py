@@ -109,6 +109,7 @@ def test_one_caller_does_not_wait_for_anothers_endless_picture():
         thread.join()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "data",
     [
@@ -130,6 +131,7 @@ def test_a_small_file_that_asks_for_gigabytes_is_refused():
     assert read_image(picture()).size == (64, 48)
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_for_the_process_as_a_whole(one):
     pool = one(memory=300 * MIB)
     assert pool.decode(picture("PNG", (1000, 1000)), 1536).size == (1000, 1000)

@@ -61,6 +61,7 @@ def test_a_single_photo_gives_its_largest_face(finder: FaceFinder) -> None:
     np.testing.assert_array_equal(portrait.embedding, finder.embedding(largest))
 
 
+@pytest.mark.slow
 def test_the_person_is_whoever_is_in_most_photos(finder: FaceFinder) -> None:
     lines: list[str] = []
     sent = photos("ardern", *A, "friends", "ardern2", "solvay", "rocket")
@@ -108,6 +109,7 @@ def test_of_two_people_in_as_many_photos_the_larger_faces_win(finder: FaceFinder
         assert set(names(finder.portraits(order))) == {"ardern", "ardern2"}
 
 
+@pytest.mark.slow
 def test_copies_of_one_picture_have_one_voice_and_one_place(finder: FaceFinder) -> None:
     biden = photo("biden")
     lines: list[str] = []
@@ -129,6 +131,7 @@ def test_copies_of_one_picture_have_one_voice_and_one_place(finder: FaceFinder) 
     assert names(finder.portraits([Photo("smaller", smaller), *photos("obama")])) == ["obama"]  # the better one
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("turn", [Turn.ROTATE_90, Turn.ROTATE_180, Turn.ROTATE_270])
 @pytest.mark.parametrize("name", ["obama", "obama2", "ardern", "astronaut", "friends"])
 def test_a_photo_taken_sideways_gives_an_upright_portrait(finder: FaceFinder, name: str, turn: Turn) -> None:

@@ -11,6 +11,8 @@ from photomaker.photos.person import SAME_PERSON
 from tests.assets import photo
 from tests.people import likeness, names, photos
 
+pytestmark = pytest.mark.slow
+
 NOT_THE_PERSON = "left out, the person of the other photos is not in it"
 TOO_SMALL = "left out, the faces in it are too small to tell whose they are"
 HIDDEN = {  # left, top, right, bottom in shares of the face's box
@@ -82,7 +84,6 @@ def test_a_face_from_the_side(finder: FaceFinder, name: str) -> None:
     assert lines == [f"{name}: {NOT_THE_PERSON}"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 12])
 def test_faces_too_small_for_the_whole_photo_are_looked_for_in_every_photo(finder: FaceFinder, count: int) -> None:
     sent = [*photos(*["rocket"] * (count - 1)), Photo("small", tiny(photo("obama")))]
@@ -96,7 +97,6 @@ def thumbnail(finder: FaceFinder, name: str, side: int) -> Image.Image:
     return image.resize((round(image.width * scale), round(image.height * scale)))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("side", [12, 16])
 def test_faces_too_small_to_tell_apart_do_not_outvote_the_person(finder: FaceFinder, side: int) -> None:
     """To the recogniser such faces of strangers are one person."""

@@ -102,6 +102,7 @@ def test_two_lenses_give_two_pictures_and_the_first_is_taken():
     assert is_whole(read_image(photo(kind="MPO", save_all=True, append_images=pair)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "options"),
     [

@@ -4,9 +4,12 @@ import base64
 from pathlib import Path
 
 import httpx
+import pytest
 from hosting import Hosted
 from playwright.sync_api import expect
 from visiting import Axe, Open, answer, drop, settings, state
+
+pytestmark = pytest.mark.slow
 
 
 def test_every_kind_of_field(open_page: Open, hosted: Hosted, axe: Axe, photos: list[Path], tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import pytest
 from hosting import Hosted
 from playwright.sync_api import expect
 from serving import eventually
 from visiting import Axe, Open, answer, settings, state
+
+pytestmark = pytest.mark.slow
 
 
 def test_cancel_what_runs_and_what_waits(open_page: Open, own: Hosted, axe: Axe) -> None:

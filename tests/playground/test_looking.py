@@ -10,8 +10,9 @@ from playwright.sync_api import expect
 from serving import ECHO_APP
 from visiting import Axe, Open, settings, state
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 def test_every_kind_of_answer(open_page: Open, hosted: Hosted, axe: Axe, size: tuple[int, int]) -> None:
     page = open_page(hosted, size=size)
     page.get_by_role("button", name="Example").first.click()

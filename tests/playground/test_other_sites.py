@@ -12,6 +12,8 @@ from hosting import APP_ID, Hosted
 from playwright.sync_api import Browser, Page, Request, expect
 from serving import KEY
 
+pytestmark = pytest.mark.slow
+
 SITE = "other-site.example"
 Open = Callable[..., Page]
 

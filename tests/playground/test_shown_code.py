@@ -14,6 +14,8 @@ from hosting import Hosted
 from playwright.sync_api import Page, expect
 from serving import PATIENCE
 
+pytestmark = pytest.mark.slow
+
 Open = Callable[..., Page]
 CLIENTS = Path(__file__).parents[1] / "clients"
 

@@ -9,6 +9,8 @@ import pytest
 from hosting import APP_ID, Hosted
 from serving import KEY, LOCALFAL, eventually
 
+pytestmark = pytest.mark.slow
+
 FIRST_PAINT_BYTES = 100_000
 
 

@@ -48,6 +48,7 @@ def plain() -> torch.Tensor:
     return made(load(), num_images=2)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_compiler")
 class TestCompiled:
     @pytest.mark.parametrize(
@@ -55,9 +56,9 @@ class TestCompiled:
         [
             # The UNet, or its repeated block, for a batch of one and for any other; the VAE's decoder.
             ({"compile": "regional"}, 3),
-            pytest.param({"compile": "regional", "project_prompts_once": True}, 3),
-            pytest.param({"compile": "regional", "compile_resnets": True}, 17, marks=pytest.mark.slow),
-            pytest.param({"compile": "whole"}, 3, marks=pytest.mark.slow),
+            ({"compile": "regional", "project_prompts_once": True}, 3),
+            ({"compile": "regional", "compile_resnets": True}, 17),
+            ({"compile": "whole"}, 3),
         ],
         ids=str,
     )

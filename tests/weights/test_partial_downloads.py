@@ -12,6 +12,8 @@ from photomaker.weights.sources import Hub, digest
 from tests.deploy.waiting import eventually
 from tests.hub import Hub as HubServer
 
+pytestmark = pytest.mark.slow
+
 MIB = 2**20
 NAME = "unet/diffusion_pytorch_model.safetensors"
 SMALL = "unet/config.json"
