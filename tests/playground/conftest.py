@@ -117,11 +117,6 @@ def _note(kind: str, text: str, problems: list[str]) -> None:
         problems.append(text)
 
 
-@pytest.fixture(params=["light", "dark"])
-def scheme(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 @pytest.fixture(params=[DESK, PHONE], ids=["desk", "phone"])
 def size(request: pytest.FixtureRequest) -> tuple[int, int]:
     return request.param
@@ -129,7 +124,7 @@ def size(request: pytest.FixtureRequest) -> tuple[int, int]:
 
 @pytest.fixture(scope="session")
 def axe(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Page], list[str]]:
-    """What axe-core finds wrong with a page as it is."""
+    """What axe-core finds wrong with a page as it is, in light and in dark."""
     folder = tmp_path_factory.mktemp("axe")
     for name in ("package.json", "package-lock.json"):
         shutil.copy(HERE / name, folder)
@@ -139,7 +134,11 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Page], list[str]]
 
     def violations(page: Page) -> list[str]:
         page.evaluate(script + "\n;0")
-        found = page.evaluate("axe.run()")["violations"]
-        return [f"{one['id']}: {[node['html'] for node in one['nodes']]}" for one in found]
+        found = []
+        for scheme, options in (("dark", {"runOnly": ["color-contrast"]}), ("light", {})):
+            page.emulate_media(color_scheme=scheme)
+            for one in page.evaluate("options => axe.run(options)", options)["violations"]:
+                found.append(f"{one['id']}, in {scheme}: {[node['html'] for node in one['nodes']]}")
+        return found
 
     return violations

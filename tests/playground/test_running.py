@@ -14,9 +14,9 @@ from visiting import Axe, Open, answer, drop, settings, state
 
 @pytest.mark.slow
 def test_from_dropped_photos_to_a_downloaded_picture(
-    open_page: Open, hosted: Hosted, axe: Axe, photos: list[Path], gate: Path, scheme: str, size: tuple[int, int]
+    open_page: Open, hosted: Hosted, axe: Axe, photos: list[Path], gate: Path, size: tuple[int, int]
 ) -> None:
-    page = open_page(hosted, scheme=scheme, size=size)
+    page = open_page(hosted, size=size)
     assert axe(page) == []
     drop(page, "#field-photos_archive_url ~ *, .field-archive .drop", photos)
     expect(page.locator(".field-archive .tile img")).to_have_count(4)
@@ -54,10 +54,8 @@ def test_from_dropped_photos_to_a_downloaded_picture(
 
 
 @pytest.mark.slow
-def test_errors_stand_at_their_fields(
-    open_page: Open, hosted: Hosted, axe: Axe, scheme: str, size: tuple[int, int]
-) -> None:
-    page = open_page(hosted, scheme=scheme, size=size)
+def test_errors_stand_at_their_fields(open_page: Open, hosted: Hosted, axe: Axe, size: tuple[int, int]) -> None:
+    page = open_page(hosted, size=size)
     page.locator("#run").click()
     expect(page.locator("#field-prompt-error")).to_have_text("This field is required.")
     expect(page.locator("#field-prompt")).to_be_focused()
