@@ -66,6 +66,9 @@ class Runner:
     def build(self, request: proto.BuildEnvironmentRequest) -> Path:
         """The environment, made as fal makes it: a virtualenv with exactly the requirements that were sent."""
         path: Path = self.environment(request).create()
+        for earlier in path.parent.iterdir():
+            if earlier != path:
+                take_over_bytecode(earlier, path)
         return path
 
     def environment(self, request: proto.BuildEnvironmentRequest | proto.RegisterApplicationRequest) -> BaseEnvironment:
@@ -130,6 +133,19 @@ class Runner:
 
     def log(self, log: Log) -> None:
         self.lines.append(log.message_str())
+
+
+def take_over_bytecode(earlier: Path, environment: Path) -> None:
+    """What an environment of the same packages has compiled: uv links the same files into both.
+
+    Python looks at their times, so what is not the same file is compiled anew.
+    """
+    for compiled in earlier.glob("lib/python*/site-packages/**/__pycache__/*.pyc"):
+        if "photomaker" not in compiled.parts:  # the project's own may have been edited
+            copy = environment / compiled.relative_to(earlier)
+            if copy.parents[1].is_dir() and not copy.exists():
+                copy.parent.mkdir(exist_ok=True)
+                copy.hardlink_to(compiled)
 
 
 def agent(folder: Path) -> Path:
