@@ -10,6 +10,7 @@ from PIL import Image, ImageFilter
 
 from photomaker.deployment import Deployment
 from photomaker.method.pipeline import PhotoMakerPipeline
+from photomaker.photos import sources
 from photomaker.request import Listener, Request
 from photomaker.service import Service
 from tests.archives import PHOTOS, data_uri, photos, zipped
@@ -65,6 +66,14 @@ def test_every_fault_at_once(client: TestClient) -> None:
     assert not report["ok"]
     assert report["prompt"] is None
     assert [entry["name"] for entry in report["photos"]] == ["image_urls.1"]
+
+
+def test_too_much_together_is_one_fault(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "MAX_ARCHIVE_BYTES", 2 * PHOTOS[0].stat().st_size)
+    urls = [data_uri(PHOTOS[0].read_bytes(), "image/png")] * 6
+    report = client.post("/inspect", json={"prompt": GOOD["prompt"], "image_urls": urls}).json()
+    assert [fault["type"] for fault in report["faults"]] == ["file_too_large"]
+    assert len(report["photos"]) == 2
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,14 @@
 """A request looked at without making pictures: what would be used of its photos and prompt, and every fault at once."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from contextvars import copy_context
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from photomaker.errors import FileTooLargeError, RequestError, TooManyPhotosError
+from photomaker.errors import RequestError, TooManyPhotosError
 from photomaker.method.prompts import Prompt, check_room
 from photomaker.photos.archive import Photo, Skipped
 from photomaker.photos.looks import NOT_THE_PERSON, Look, Looks, no_face
-from photomaker.photos.sources import DOWNLOADS, Source, check_count, check_size, read_each
+from photomaker.photos.sources import Fetch, Source, check_count, downloads, read_each
 from photomaker.reports import ChosenPerson, Fault, InspectedPhoto, InspectedPrompt, Inspection
 from photomaker.request import Listener
 
@@ -38,27 +35,18 @@ class Faults:
             return None
 
 
-def fetched(
-    urls: Sequence[tuple[str, str]], download: Callable[[str, str], bytes], faults: Faults
-) -> list[tuple[str, bytes]]:
+def fetched(urls: Sequence[tuple[str, str]], fetch: Fetch, faults: Faults) -> list[tuple[str, bytes]]:
     """(field, file) of each URL that can be downloaded, several at a time, the bytes of all of them bounded."""
-    with ThreadPoolExecutor(DOWNLOADS, "download") as pool:
-        running = [
-            (field, pool.submit(copy_context().run, faults.attempt, partial(download, url, field)))
-            for field, url in urls
-        ]
-    files, size = [], 0
-    for field, downloading in running:
-        data = downloading.result()
-        if data is None:
-            continue
-        size += len(data)
-        try:
-            check_size(size, field)
-        except FileTooLargeError as error:
-            faults.add(error)
-            break
-        files.append((field, data))
+    files: list[tuple[str, bytes]] = []
+    said: list[RequestError] = []
+    with downloads(urls, fetch) as running:
+        for (field, _), download in zip(urls, running, strict=True):
+            try:
+                files.append((field, download.result()))
+            except RequestError as error:
+                if error not in said:  # all that find no room have the one error
+                    said.append(error)
+                    faults.add(error)
     return files
 
 

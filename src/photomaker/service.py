@@ -27,10 +27,10 @@ from photomaker.method.prompts import check_text
 from photomaker.method.styles import NO_STYLE, styled
 from photomaker.photos.archive import MAX_PHOTO_BYTES
 from photomaker.photos.decoders import decoders, turn
-from photomaker.photos.download import MAX_ARCHIVE_BYTES, fetch
+from photomaker.photos.download import fetch
 from photomaker.photos.face_models import face_models
 from photomaker.photos.images import read_image
-from photomaker.photos.sources import MAX_OF_SEVERAL_BYTES, Source, downloaded
+from photomaker.photos.sources import Room, Source, downloaded
 from photomaker.pictures.likeness import likeness
 from photomaker.pictures.previews import LatentColours
 from photomaker.reports import Inspection
@@ -151,8 +151,7 @@ class Service:
             sources = self.sources(request, listener)
         else:
             urls = faults.attempt(lambda: addresses(request)) or []
-            most = MAX_ARCHIVE_BYTES if len(urls) == 1 else MAX_OF_SEVERAL_BYTES
-            files = fetched(urls, lambda url, field: self.download(url, field, most, listener), faults)
+            files = fetched(urls, partial(self.download, listener), faults)
             sources = named(request, files)
         faces = self.faces if self.deployment.faces == "crop" or pipe.id_encoder.wants_faces else None
         prompt = None if read is None else read[0][1]
@@ -235,18 +234,26 @@ class Service:
             return [Source(f"{SEVERAL_FIELD}.{number}", data, name) for number, (name, data) in several]
         urls = addresses(request)
         listener.log("downloading the photos")
-        files = downloaded(urls, lambda url, field, most: self.download(url, field, most, listener))
+        files = downloaded(urls, partial(self.download, listener))
         return named(request, [(field, data) for (field, _), data in zip(urls, files, strict=True)])
 
     def initial_image(self, request: Request, listener: Listener) -> Image.Image | None:
         data = request.initial_image
         if data is None and request.initial_image_url is not None:
             listener.log("downloading the initial image")
-            data = self.download(request.initial_image_url, INITIAL_IMAGE_FIELD, MAX_PHOTO_BYTES, listener)
+            data = self.download(listener, request.initial_image_url, INITIAL_IMAGE_FIELD, Room(MAX_PHOTO_BYTES))
         return None if data is None else read_image(data, field=INITIAL_IMAGE_FIELD, check=listener.check)
 
-    def download(self, url: str, field: str, max_bytes: int, listener: Listener) -> bytes:
-        return fetch(url, field=field, max_bytes=max_bytes, allow=self.allow, cancelled=listener.cancelled)
+    def download(self, listener: Listener, url: str, field: str, room: Room) -> bytes:
+        return fetch(
+            url,
+            field=field,
+            max_bytes=room.most,
+            allow=self.allow,
+            cancelled=listener.cancelled,
+            total_seconds=room.seconds(),
+            take=lambda count: room.take(count, field),
+        )
 
     def identity(self, pipe: PhotoMakerPipeline, sources: Sequence[Source], room: int, listener: Listener) -> Identity:
         """The photos' person as ID tokens, read now or remembered."""

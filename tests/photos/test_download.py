@@ -6,6 +6,7 @@ import socket
 import threading
 import tracemalloc
 from contextlib import suppress
+from urllib.parse import quote_from_bytes
 
 import pytest
 from hypothesis import given
@@ -92,6 +93,24 @@ def test_data_uris_give_back_any_bytes(data):
     assert fetch(f"data:application/zip;base64,{base64.b64encode(data).decode()}", field=FIELD) == data
 
 
+@given(st.binary(max_size=60), st.integers(3, 9))
+def test_percent_encoding_is_undone_wherever_it_is_cut(data, piece):
+    encoded = "".join(f"%{byte:02x}" if byte % 3 else quote_from_bytes(bytes((byte,)), safe="/") for byte in data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(download, "CHUNK_BYTES", piece)
+        assert fetch(f"data:,{encoded}%2%", field=FIELD) == data + b"%2%"
+
+
+def test_percent_encoding_costs_no_more_than_its_text():
+    uri = "data:," + "%41" * 300_000
+    tracemalloc.start()
+    try:
+        assert fetch(uri, field=FIELD) == b"A" * 300_000
+        assert tracemalloc.get_traced_memory()[1] < 8 * len(uri)
+    finally:
+        tracemalloc.stop()
+
+
 # What is refused
 
 
@@ -134,6 +153,23 @@ def test_size_is_bounded_by_declaration_and_by_count(server):
             get(server.url(path), max_bytes=len(BODY) - 1)
         assert caught.value.context == {"max_size": len(BODY) - 1}
     assert len(get(server.url("/lying"))) == 7
+
+
+def test_whoever_counts_the_bytes_ends_the_download(server):
+    server.answers["/endless"] = drip(bytes(65536), pause=0)
+    taken = []
+
+    def take(count):
+        taken.append(count)
+        if sum(taken) > 200_000:
+            raise FileTooLargeError("image_urls.7", "together", max_size=200_000)
+
+    with pytest.raises(FileTooLargeError, match="together"):
+        get(server.url("/endless"), take=take)
+    assert sum(taken) < 400_000
+    taken.clear()
+    assert fetch("data:,abc", field=FIELD, take=take) == b"abc"
+    assert taken == [3]
 
 
 def test_a_compressed_bomb_stays_small(server):

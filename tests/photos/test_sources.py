@@ -5,11 +5,18 @@ from typing import Any
 
 import pytest
 
-from photomaker.errors import Cancelled, ImageLoadError, RequestError, TooManyPhotosError
-from photomaker.photos import sources
+from photomaker.errors import (
+    Cancelled,
+    FileTooLargeError,
+    ImageLoadError,
+    InvalidArchiveError,
+    RequestError,
+    TooManyPhotosError,
+)
+from photomaker.photos import meter, sources
 from photomaker.photos.archive import MAX_PHOTOS, Photo, Skipped, read_photos
 from photomaker.photos.decoders import Decoders
-from photomaker.photos.sources import Source, read_sources
+from photomaker.photos.sources import Room, Source, downloaded, read_sources
 from tests.photos.samples import picture, zipped
 
 PATIENCE = 60.0  # seconds, for what comes at once
@@ -85,3 +92,55 @@ def test_what_is_under_way_ends_with_its_caller(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(sources, "decoders", lambda: Decoders(2))
     with pytest.raises(RequestError, match="wrong"):
         read_sources([Source(f"image_urls.{number}", picture()) for number in range(2)])
+
+
+def test_several_archives_may_cost_what_one_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files, bytes and seconds are a request's, or fifty archives would have fifty times as much of each."""
+    one = zipped([("a.jpg", picture()), *((f"{number}.txt", b"") for number in range(14))])
+    several = [Source(f"image_urls.{number}", one) for number in range(2)]
+    assert len(read_sources(several)) == 2
+    monkeypatch.setattr(meter, "MAX_ENTRIES", 20)
+    with pytest.raises(InvalidArchiveError, match="entries") as entries:
+        read_sources(several)
+    monkeypatch.undo()
+    monkeypatch.setattr(meter, "MAX_EXPANDED_BYTES", len(picture()) * 3 // 2)
+    with pytest.raises(FileTooLargeError) as expanded:
+        read_sources(several)
+    assert entries.value.field == expanded.value.field == "image_urls.1"
+
+
+def test_time_for_reading_begins_once_for_all_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    deadlines: list[float] = []
+
+    def read(data: bytes, *, allowance: meter.Allowance, **options: Any) -> list[Photo]:
+        deadlines.append(allowance.deadline)
+        return read_photos(data, allowance=allowance, **options)
+
+    monkeypatch.setattr(sources, "read_photos", read)
+    read_sources([Source("image_urls.0", picture()), Source("image_urls.1", zipped([("a.jpg", picture())]))])
+    assert len(deadlines) == 2
+    assert len(set(deadlines)) == 1
+
+
+def test_all_downloads_have_one_room_while_the_first_is_still_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "MAX_ARCHIVE_BYTES", 1000)
+    held, refused, rooms = [], threading.Event(), set[Room]()
+
+    def fetch(url: str, field: str, room: Room) -> bytes:
+        rooms.add(room)
+        if url == "slow":
+            assert refused.wait(PATIENCE), "nobody looks before the first is done"
+            return b""
+        try:
+            room.take(300, field)
+        except FileTooLargeError:
+            refused.set()
+            raise
+        held.append(field)
+        return bytes(300)
+
+    with pytest.raises(FileTooLargeError) as caught:
+        downloaded([("image_urls.0", "slow"), *((f"image_urls.{number}", "quick") for number in range(1, 9))], fetch)
+    assert (len(held), len(rooms)) == (3, 1)
+    assert caught.value.field not in held
+    assert 0 < rooms.pop().seconds() <= 120

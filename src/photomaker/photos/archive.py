@@ -26,7 +26,7 @@ from photomaker.photos.containers import Read, members
 from photomaker.photos.decoders import MAX_FILE_BYTES, Check, decoders
 from photomaker.photos.formats import SNIFFED_BYTES, is_image
 from photomaker.photos.images import MAX_PHOTO_SIDE, read_image
-from photomaker.photos.meter import Meter
+from photomaker.photos.meter import Allowance, Meter
 from photomaker.photos.names import natural, printable
 
 __all__ = ["MAX_PHOTOS", "MAX_PHOTO_BYTES", "MAX_PHOTO_SIDE", "Photo", "read_image", "read_photos"]
@@ -72,6 +72,7 @@ def read_photos(
     max_side: int = MAX_PHOTO_SIDE,
     on_skipped: OnSkipped = lambda skipped: None,
     check: Check = lambda: None,
+    allowance: Allowance | None = None,
 ) -> list[Photo]:
     """The photos in a zip, tar, tar.gz or tar.bz2 archive, or the single image, that ``data`` holds.
 
@@ -84,6 +85,7 @@ def read_photos(
         max_side: Pixels; photos with a longer side are scaled down to it.
         on_skipped: Told about each skipped file.
         check: Called several times a second; what it raises ends the reading at once.
+        allowance: Of the request, where it has several files.
 
     Returns:
         1 to ``MAX_PHOTOS`` photos in natural order of their names (``2.jpg`` before ``10.jpg``).
@@ -96,7 +98,7 @@ def read_photos(
         TooManyPhotosError: More than ``MAX_PHOTOS`` images.
         ImageError: Images, but none usable; what is wrong with the first.
     """
-    meter = Meter(field, check)
+    meter = Meter(field, check, allowance)
     unread: list[str] = []
 
     def on_unread(name: str, method: str) -> None:

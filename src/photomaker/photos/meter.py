@@ -1,4 +1,4 @@
-"""What reading one archive may cost: bytes, entries, seconds, and the caller's wish to go on."""
+"""What reading a request's files may cost: bytes, entries, seconds, and the caller's wish to go on."""
 
 import time
 from collections.abc import Callable
@@ -7,8 +7,9 @@ from typing import Protocol
 
 from photomaker.errors import FileTooLargeError, InvalidArchiveError
 
+# Of a request, however many archives it is in.
 MAX_ENTRIES = 2000  # files and folders of any kind
-MAX_EXPANDED_BYTES = 1024**3  # all that is read out of one archive
+MAX_EXPANDED_BYTES = 1024**3  # all that is read out of archives
 MAX_READING_SECONDS = 120.0  # decoding included
 PIECE_BYTES = 1024**2  # expanded between two looks at the meter
 
@@ -17,43 +18,53 @@ class Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
+class Allowance:
+    """What all files of a request have cost so far, and until when they may be read; begins with the first."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self.entries = 0
+        self.deadline = time.monotonic() + MAX_READING_SECONDS
+
+
 class Meter:
     """Counts what one archive gives, and looks at the clock whenever anything is read of it.
 
     Args:
         field: The input field it came from; errors carry it.
         check: Asked as often; raises once the caller has taken the request back.
+        allowance: Of the request that it is in; None: of this archive alone.
     """
 
-    def __init__(self, field: str, check: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, field: str, check: Callable[[], None] = lambda: None, allowance: Allowance | None = None
+    ) -> None:
         self.field = field
         self._check = check
-        self._bytes = 0
-        self._entries = 0
-        self._deadline = time.monotonic() + MAX_READING_SECONDS
+        self._allowance = allowance or Allowance()
 
     def look(self) -> None:
         """Raises where the reading should end now."""
         self._check()
-        if time.monotonic() > self._deadline:
-            raise self.invalid("The archive takes too long to read. Send fewer or smaller photos.")
+        if time.monotonic() > self._allowance.deadline:
+            raise self.invalid("The photos take too long to read. Send fewer or smaller ones.")
 
     def read(self, stream: Readable, size: int) -> bytes:
         """``size`` bytes of what the archive expands to, fewer only at the end; piece by piece, each one counted."""
         pieces: list[bytes] = []
         while size > 0 and (piece := stream.read(min(size, PIECE_BYTES))):
             self.look()
-            self._bytes += len(piece)
-            if self._bytes > MAX_EXPANDED_BYTES:
-                raise self.too_large("The archive expands", MAX_EXPANDED_BYTES)
+            self._allowance.bytes += len(piece)
+            if self._allowance.bytes > MAX_EXPANDED_BYTES:
+                raise self.too_large("The photos expand", MAX_EXPANDED_BYTES)
             pieces.append(piece)
             size -= len(piece)
         return b"".join(pieces)
 
     def count_entry(self) -> None:
         self.look()
-        self._entries += 1
-        if self._entries > MAX_ENTRIES:
+        self._allowance.entries += 1
+        if self._allowance.entries > MAX_ENTRIES:
             raise self.too_many_entries()
 
     def too_many_entries(self) -> InvalidArchiveError:
