@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import shutil
@@ -10,6 +11,7 @@ import sqlite3
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import uvicorn
 
 from localfal import realtime
 from localfal.certificates import ensure_certificates
+from localfal.connections import Connection, Listener, Waiting, allow_files
 from localfal.dispatch import Dispatcher
 from localfal.environment import Addresses, runner_environment
 from localfal.fleet import Fleet
@@ -37,6 +40,7 @@ log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 600.0
 GOODBYE_SECONDS = 2
+BACKLOG = 1024
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,13 @@ class AppStartError(Exception):
 
 
 def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """As ever, but for a socket that can be read again before anyio, whose wait was cancelled, has let go of it."""
-    if not (isinstance(context.get("exception"), asyncio.InvalidStateError) and "handle" in context):
+    """As ever, but for a socket that can be read again before anyio, whose wait was cancelled, has let go of it.
+
+    Connections that find no file left, which are many at a time, are no news either; asyncio tries again by itself.
+    """
+    error = context.get("exception")
+    crowded = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE) and "socket" in context
+    if not (crowded or (isinstance(error, asyncio.InvalidStateError) and "handle" in context)):
         loop.default_exception_handler(context)
 
 
@@ -106,12 +115,13 @@ class Platform:
         database = folder.database()
         stack.callback(database.close)
         certificates = ensure_certificates(folder.path)
-        http, https, proxy_socket = self._listen()
+        most_files = allow_files()
+        http, https, proxy_socket = self._listen(most_files)
         ports = {"http": _port(http), "https": _port(https), "proxy": _port(proxy_socket)}
         self.addresses = Addresses(**ports, bundle=certificates.bundle)
         note: dict[str, Any] = {"apps": list(settings.apps), "pid": os.getpid(), "ports": ports, "ready": False}
         folder.write_note(note)
-        stack.callback(lambda: folder.write_note({**note, "ready": False}))
+        stack.callback(self._take_leave, note)
 
         storage = Storage(database, folder.files, settings.keep)
         key = signing_key(folder.path / "webhook-key.pem")
@@ -130,8 +140,9 @@ class Platform:
             Site(apps, database, settings.examples),
         )
         application = gateway.asgi()
-        self._serve(uvicorn.Config(application, **_SERVER_OPTIONS), http)
-        secure = uvicorn.Config(application, **_SERVER_OPTIONS)
+        options = {**_SERVER_OPTIONS, "http": partial(Connection, waiting=Waiting(most_files))}
+        self._serve(uvicorn.Config(application, **options), http)
+        secure = uvicorn.Config(application, **options)
         secure.load()
         secure.ssl = certificates.server_context()
         self._serve(secure, https)
@@ -141,6 +152,10 @@ class Platform:
         stack.callback(proxy_server.close)
         await self._start_runners(apps.values())
         folder.write_note({**note, "ready": True})
+
+    def _take_leave(self, note: dict[str, Any]) -> None:
+        with contextlib.suppress(OSError):  # a full disk; whoever reads the note sees that nobody holds the folder
+            self._folder.write_note({**note, "ready": False})
 
     def _host(self, app_id: str, reference: str, database: sqlite3.Connection, sockets: Path) -> HostedApp:
         settings = self._settings
@@ -179,11 +194,14 @@ class Platform:
                 task.cancel()
             await asyncio.gather(*starting, return_exceptions=True)
 
-    def _listen(self) -> tuple[socket.socket, socket.socket, socket.socket]:
+    def _listen(self, most_files: int) -> tuple[Listener, Listener, Listener]:
         """The ports of the last time where they are free: the URLs in stored results then stay true."""
         last = self._folder.read_note().get("ports", {})
         http = _bind(self._settings.http_port, last.get("http", 0))
-        return http, _bind(0, last.get("https", 0)), _bind(0, last.get("proxy", 0))
+        listeners = http, _bind(0, last.get("https", 0)), _bind(0, last.get("proxy", 0))
+        for listener in listeners:
+            listener.most_files = most_files
+        return listeners
 
     def _serve(self, config: uvicorn.Config, listener: socket.socket) -> None:
         server = _Server(config)
@@ -208,8 +226,7 @@ class Platform:
 
 _SERVER_OPTIONS: dict[str, Any] = {
     "access_log": False,
-    "backlog": 1024,
-    "http": "h11",
+    "backlog": BACKLOG,
     "lifespan": "off",
     "log_config": None,
     "log_level": "warning",
@@ -250,7 +267,7 @@ async def _sweep(queues: Iterable[Queue], storage: Storage, keep: float) -> None
         await asyncio.sleep(min(SWEEP_SECONDS, max(1.0, keep / 10)))
 
 
-def _bind(wanted: int, last: int) -> socket.socket:
+def _bind(wanted: int, last: int) -> Listener:
     """Listen on the wanted port; without a wish, on the last one if it is free, else on any."""
     if wanted:
         return _listener(wanted)
@@ -259,13 +276,14 @@ def _bind(wanted: int, last: int) -> socket.socket:
     return _listener(0)
 
 
-def _listener(port: int) -> socket.socket:
+def _listener(port: int) -> Listener:
     # asyncio turns off Nagle's algorithm only for sockets that say that they are TCP, as create_server's do not;
     # with it, every answer of two writes waits 40 ms for the caller's delayed acknowledgement.
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener = Listener(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))
+        listener.listen(BACKLOG)  # here, because only then is a port found taken that another has bound alike
     except OSError:
         listener.close()
         raise

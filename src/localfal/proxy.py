@@ -34,7 +34,8 @@ class Proxy:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, for `asyncio.start_server`."""
         task = asyncio.current_task()
-        if task is None:
+        if task is None or len(self._tunnels) >= MAX_TUNNELS:
+            writer.close()
             return
         self._tunnels.add(task)
         try:
@@ -66,8 +67,6 @@ class Proxy:
         elif host not in FAL_HOSTS or port not in (("443",) if method == "CONNECT" else ("", "443")):
             name = UNSAFE.sub("_", authority)[:MAX_NAMED]
             await _refuse(writer, f"403 localfal does not lead to {name}: name it in NO_PROXY to reach it", REFUSAL)
-        elif len(self._tunnels) > MAX_TUNNELS:
-            await _refuse(writer, "503 Too many connections", "localfal's proxy has too many connections.\n")
         elif absolute is None:
             await self._lead(reader, writer, self._tls_port, opening=ESTABLISHED)
         else:

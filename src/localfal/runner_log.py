@@ -2,6 +2,7 @@
 
 import logging
 import re
+from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
@@ -17,6 +18,11 @@ ROUTINE = re.compile(
 )
 
 
+class _File(RotatingFileHandler):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """The disk is full: a lost line is not worth a traceback."""
+
+
 class RunnerLog:
     """The lines of all runners."""
 
@@ -26,7 +32,7 @@ class RunnerLog:
         self.last = ""
         self._several = several
         self._echo = echo
-        self._file = RotatingFileHandler(path, maxBytes=MAX_BYTES, backupCount=1, encoding="utf-8")
+        self._file = _File(path, maxBytes=MAX_BYTES, backupCount=1, encoding="utf-8")
         self._file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
 
     def add(self, app_id: str, number: int, line: str) -> None:
@@ -41,4 +47,5 @@ class RunnerLog:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with suppress(OSError):
+            self._file.close()

@@ -13,6 +13,7 @@ from typer import BadParameter
 
 from localfal.cli import parse_app_id, parse_duration
 from localfal.environment import Addresses, client_environment, runner_environment
+from localfal.runner_log import RunnerLog
 
 pytestmark = pytest.mark.slow
 
@@ -99,6 +100,17 @@ def test_stopping_takes_the_runners_along(own: Served) -> None:
     own.stop()
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
     assert "stopping" in (own.state / "serve.out").read_text()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no file that is always full")
+def test_a_log_on_a_full_disk_says_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "runner.log").symlink_to("/dev/full")
+    log = RunnerLog(tmp_path / "runner.log", echo=None)
+    for _ in range(3):
+        log.add("owner/app", 1, "a line of an app" * 1000)
+    log.close()
+    assert log.last.startswith("a line")
+    assert capfd.readouterr().err == ""
 
 
 def test_arguments() -> None:
