@@ -12,6 +12,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse
 
 from localfal.errors import BadRequestError, UnauthorizedError
+from localfal.json_object import json_object
 
 TOKEN_PARAMETER = "fal_jwt_token"  # noqa: S105 - a name
 TOKEN_SECONDS = 120
@@ -42,13 +43,13 @@ class Tokens:
     async def issue(self, request: Request) -> JSONResponse:
         """Answer `POST /tokens/`: a token for `allowed_apps` (or one `app`), as a JSON string."""
         require_key(request)
+        wish = await json_object(request)
         try:
-            wish = await request.json()
             apps = wish["allowed_apps"] if "allowed_apps" in wish else [wish["app"]]
             seconds = wish.get("token_expiration", wish.get("duration", TOKEN_SECONDS))
             usable = isinstance(apps, list) and len(apps) <= MAX_APPS and all(isinstance(app, str) for app in apps)
             usable = usable and type(seconds) in (int, float) and 0 < seconds <= MAX_TOKEN_SECONDS
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        except (ValueError, TypeError, KeyError):
             usable = False
         if not usable:
             raise BadRequestError(

@@ -10,6 +10,7 @@ from localfal.errors import BusyError, StalledBodyError, TooLargeError
 
 MAX_BODY_BYTES = 128 * 1024 * 1024
 STALL_SECONDS = 30.0
+BODY_SECONDS = 300.0  # for all of a body
 
 
 class Memory:
@@ -25,6 +26,10 @@ class Memory:
             return False
         self._free -= count
         return True
+
+    def share(self, count: int, held: int) -> bool:
+        """As `take`, for one who has `held` so far: nobody gets more than what stays for others."""
+        return held + count <= self._free - count and self.take(count)
 
     def give(self, count: int) -> None:
         """Give bytes back, and wake whoever waits for some."""
@@ -48,15 +53,18 @@ class Body:
     async def __aenter__(self) -> bytes:
         body = bytearray()
         try:
-            async for chunk in moving(self._request):
-                if len(body) + len(chunk) > MAX_BODY_BYTES:
-                    raise TooLargeError(f"A request can have at most {MAX_BODY_BYTES} bytes")
-                if not self._memory.take(len(chunk)):
-                    raise BusyError("Too many large requests are on their way; send this one again")
-                self._taken += len(chunk)
-                body += chunk
-        except BaseException:
+            async with asyncio.timeout(BODY_SECONDS):
+                async for chunk in moving(self._request):
+                    if len(body) + len(chunk) > MAX_BODY_BYTES:
+                        raise TooLargeError(f"A request can have at most {MAX_BODY_BYTES} bytes")
+                    if not self._memory.share(len(chunk), self._taken):
+                        raise BusyError("Too many large requests are on their way; send this one again")
+                    self._taken += len(chunk)
+                    body += chunk
+        except BaseException as error:
             self._memory.give(self._taken)
+            if isinstance(error, TimeoutError):
+                raise StalledBodyError from None
             raise
         return bytes(body)
 

@@ -1,4 +1,4 @@
-"""Connections: those that wait for a request make room for others, and never take the files that the platform needs."""
+"""Connections: those that wait make room for others, and all of them together leave the platform files of its own."""
 
 import asyncio
 import resource
@@ -8,6 +8,7 @@ from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+UNREAD_SECONDS = 30.0  # for a caller to take what has been sent
 WAITING_SECONDS = 75.0  # between two requests of a connection, up to the end of the second one's head
 FILES = 10_240  # that this process may have open, where the system lets it
 OWN_FILES = 256  # of them: the runners' pipes and sockets, uploads, the database
@@ -68,14 +69,16 @@ class Waiting:
 
 
 class Connection(H11Protocol):
-    """One of the gateway's; uvicorn by itself waits without end for a request that has begun."""
+    """One of the gateway's; uvicorn by itself waits without end for a request's head and for an answer's reader."""
 
     def __init__(self, *args: Any, waiting: Waiting, **options: Any) -> None:
         super().__init__(*args, **options)
         self._waiting = waiting
+        self._unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        transport.set_write_buffer_limits(high=1)  # what is not taken counts, also behind a close (0 stops TLS)
         self._look()
 
     def data_received(self, data: bytes) -> None:
@@ -86,7 +89,18 @@ class Connection(H11Protocol):
         super().on_response_complete()
         self._look()
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = asyncio.get_running_loop().call_later(UNREAD_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
     def connection_lost(self, exc: Exception | None) -> None:
+        self.resume_writing()
         self._waiting.end(self)
         super().connection_lost(exc)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import uuid
 from dataclasses import dataclass, field
 
@@ -20,6 +21,7 @@ from localfal.runner import Exchange
 log = logging.getLogger(__name__)
 
 MAX_PART = 64 * 1024
+DRAIN_SECONDS = 120.0  # for what is left of an answer once the runner has given it all
 
 
 @dataclass(frozen=True)
@@ -66,23 +68,30 @@ class _Work:
         self._exchange: Exchange | None = None
         self._head: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._broken = False
+        self._drained_by = math.inf
         self._asides: list[asyncio.Task[None]] = []
         self._task = asyncio.create_task(self._run())
 
     async def send_on(self, send: Send) -> None:
-        """Send the answer to the caller as it comes; raises TimeoutError when the caller takes nothing of it."""
-        await send(await asyncio.shield(self._head))  # whoever sends may leave before there is one
+        """Send the answer to the caller as it comes; raises TimeoutError when the caller takes too little of it."""
+        head = await asyncio.shield(self._head)  # whoever sends may leave before there is one
+        await self._send_part(send, head)
         async for chunk in self._buffer.parts():
             for start in range(0, len(chunk), MAX_PART):
-                async with asyncio.timeout(STALL_SECONDS):
-                    part = chunk[start : start + MAX_PART]
-                    await send({"type": "http.response.body", "body": part, "more_body": True})
+                part = chunk[start : start + MAX_PART]
+                await self._send_part(send, {"type": "http.response.body", "body": part, "more_body": True})
         if not self._broken:
-            await send({"type": "http.response.body", "body": b""})
+            await self._send_part(send, {"type": "http.response.body", "body": b""})
+
+    async def _send_part(self, send: Send, message: Message) -> None:
+        async with asyncio.timeout_at(min(asyncio.get_running_loop().time() + STALL_SECONDS, self._drained_by)):
+            await send(message)
 
     async def leave(self) -> None:
         """Nobody waits any more: give up the turn, or tell the app, in both ways that fal has."""
         self._buffer.abandon()
+        if self._task.done():
+            return
         if self._exchange is None:
             self._task.cancel()
             return
@@ -116,6 +125,7 @@ class _Work:
             log.exception("%s", self._call.path)
             self._fail(InternalError())
         finally:
+            self._drained_by = asyncio.get_running_loop().time() + DRAIN_SECONDS
             self._buffer.end()
             self._head.cancel()
 

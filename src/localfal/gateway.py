@@ -207,7 +207,7 @@ class Gateway:
                 call = DirectCall(path, headers, body, start_timeout, id=request_id)
                 await direct.answer(app.dispatcher, call, self._answers, receive, send)
 
-            await http_over_websocket.serve(socket, answer)
+            await http_over_websocket.serve(socket, answer, self._bodies)
         except PlatformError as error:
             await socket.send_denial_response(error.response())
         except Exception:

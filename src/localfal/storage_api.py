@@ -1,6 +1,5 @@
 """`rest.fal.ai`'s and `v3.fal.media`'s endpoints: tokens, uploads in both clients' forms, downloads."""
 
-import json
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,10 +16,10 @@ from localfal.errors import (
     UnauthorizedError,
 )
 from localfal.hosts import MEDIA, is_loopback
+from localfal.json_object import json_object
 from localfal.lifecycle import AccessControl, Lifecycle
 from localfal.storage import PASSIVE_TYPES, Storage, StoredFile
 
-MAX_JSON_BYTES = 1024 * 1024
 TOKEN_LIFETIME = timedelta(days=1)
 
 TOKENS = "/storage/auth/token"
@@ -58,7 +57,7 @@ class StorageApi:
                     "expires_at": expires.isoformat(),
                 }
             )
-        body = await _json(request)
+        body = await json_object(request)
         name, content_type = body.get("file_name"), body.get("content_type")
         if not isinstance(name, str) or not isinstance(content_type, str):
             raise BadRequestError("file_name and content_type are required")
@@ -81,7 +80,7 @@ class StorageApi:
         file = self._storage.find(match["id"])
         access = file.access
         if request.method == "PUT":
-            access = AccessControl.of(await _json(request)).default
+            access = AccessControl.of(await json_object(request)).default
             self._storage.restrict(file, access)
         return JSONResponse({"default": access, "rules": []})
 
@@ -122,7 +121,7 @@ class StorageApi:
         if match["complete"]:
             if request.method != "POST":
                 raise MethodNotAllowedError("POST")
-            await self._storage.join_parts(file, _part_numbers(await _json(request)))
+            await self._storage.join_parts(file, _part_numbers(await json_object(request)))
             return JSONResponse({"access_url": self._origin + file.path})
         if request.method == "POST":  # the form that asks for each part's own URL
             return JSONResponse({"upload_url": self._uploads(request) + path})
@@ -177,21 +176,6 @@ def _require_authorization(request: Request) -> None:
 def _require_token(file: StoredFile, token: str | None) -> None:
     if token != file.upload_token:
         raise NotFoundError("Upload not found")
-
-
-async def _json(request: Request) -> dict[str, Any]:
-    body = bytearray()
-    async for chunk in moving(request):
-        body += chunk
-        if len(body) > MAX_JSON_BYTES:
-            raise BadRequestError(f"The body is above {MAX_JSON_BYTES} bytes")
-    try:
-        content = json.loads(body or b"{}")
-    except (ValueError, RecursionError):
-        content = None
-    if not isinstance(content, dict):
-        raise BadRequestError("The body is not a JSON object")
-    return content
 
 
 def _part_numbers(body: dict[str, Any]) -> list[int]:

@@ -3,12 +3,13 @@
 import gc
 import json
 from pathlib import Path
+from socket import create_connection
 
 import fal.apps
 import fal_client
 import httpx
 import pytest
-from serving import KEY, Served, app_id, eventually, runs
+from serving import KEY, PATIENCE, Served, app_id, eventually, runs
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
@@ -110,6 +111,13 @@ def test_malformed_wishes_for_tokens(platform: Served, client: httpx.Client, wis
     assert client.post(url, content=wish, headers=KEY).status_code == 400
     assert client.post(url, json={"allowed_apps": ["talking"]}).status_code == 401
     assert client.get(url, headers=KEY).status_code == 405
+
+
+def test_a_wish_for_a_token_without_end(platform: Served) -> None:
+    head = b"POST /tokens/ HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Key a:b\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with create_connection(("127.0.0.1", platform.addresses.http), timeout=PATIENCE) as endless:
+        endless.sendall(head + (b"100000\r\n" + b" " * 0x100000 + b"\r\n") * 2)
+        assert endless.recv(12) == b"HTTP/1.1 400"
 
 
 def test_http_over_a_socket(platform: Served, monkeypatch: pytest.MonkeyPatch) -> None:
