@@ -1,12 +1,18 @@
 """A request on its way: as it was submitted, as a runner gets it, as its status shows it, as it was answered."""
 
 import json
+import re
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from localfal.errors import ERROR_TYPE_HEADER, PlatformError
+
+HEADER_NAME = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
+HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f\u0100-\U0010ffff]*")  # Latin-1 without control characters
+STATUSES = range(200, 600)
+FRAMING = ("content-length", "transfer-encoding")  # which the answer's own body decides
 
 State = Literal["IN_QUEUE", "IN_PROGRESS", "COMPLETED"]
 
@@ -51,16 +57,19 @@ class Job:
     @classmethod
     def stored(cls, row: sqlite3.Row) -> "Job":
         """A request out of the database; raises ValueError or TypeError when its row makes no sense."""
+        path = row["path"]
+        if not (isinstance(path, str) and path.isascii() and path.startswith("/")):
+            raise ValueError("not a path")
         return cls(
             id=row["id"],
-            path=row["path"],
-            headers=strings(row["headers"]),
-            body=bytes(row["body"]),
+            path=path,
+            headers=headers_in(row["headers"]),
+            body=_bytes(row["body"]),
             attempt=row["attempts"] + 1,
             no_retry=bool(row["no_retry"]),
             hint=row["hint"],
-            retry_config=json.loads(row["retry_config"]),
-            retries=json.loads(row["retries"]),
+            retry_config=_numbers(row["retry_config"]),
+            retries=_numbers(row["retries"]),
         )
 
 
@@ -77,6 +86,15 @@ class Answer:
         """The answer that says what the platform has to say."""
         headers = {"content-type": "application/json", **error.all_headers()}
         return cls(error.status, headers, json.dumps(error.body()).encode())
+
+    @classmethod
+    def stored(cls, row: sqlite3.Row) -> "Answer":
+        """An answer out of the database; raises ValueError or TypeError when its row makes no sense."""
+        if row["status"] not in STATUSES:
+            raise ValueError("not a status")
+        headers = headers_in(row["result_headers"])
+        kept = {name: value for name, value in headers.items() if name.lower() not in FRAMING}
+        return cls(row["status"], kept, _bytes(row["result"]))
 
     def failure(self) -> tuple[str | None, str | None]:
         """The `error` and `error_type` that a status shows for this answer; None, None for a success."""
@@ -99,11 +117,27 @@ class Answer:
         )
 
 
-def strings(text: str) -> dict[str, str]:
-    """A stored object of strings; raises ValueError for anything else."""
+def headers_in(text: str) -> dict[str, str]:
+    """Stored headers; raises ValueError for what could not be sent as such."""
     content = json.loads(text)
-    if not isinstance(content, dict) or not all(isinstance(value, str) for value in content.values()):
-        raise ValueError("not an object of strings")
+    if not isinstance(content, dict) or not all(
+        isinstance(value, str) and HEADER_NAME.fullmatch(name) and HEADER_VALUE.fullmatch(value)
+        for name, value in content.items()
+    ):
+        raise ValueError("not headers")
+    return content
+
+
+def _numbers(text: str) -> dict[str, int]:
+    content = json.loads(text)
+    if not isinstance(content, dict) or not all(type(value) is int for value in content.values()):
+        raise ValueError("not an object of whole numbers")
+    return content
+
+
+def _bytes(content: object) -> bytes:
+    if not isinstance(content, bytes):
+        raise TypeError("not bytes")
     return content
 
 

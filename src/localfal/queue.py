@@ -18,7 +18,7 @@ from localfal.errors import (
     NotFoundError,
     StartTimeoutError,
 )
-from localfal.jobs import Answer, Entry, Job, State, Submission, strings
+from localfal.jobs import Answer, Entry, Job, State, Submission
 from localfal.runner_output import Line, without_paths
 
 CLIENT_CLOSED = 499
@@ -116,7 +116,8 @@ class Queue:
         """Take the first waiting request out for a runner; those that waited too long are answered instead."""
         while True:
             row = self.database.execute(
-                "SELECT id, path, headers, body, attempts, no_retry, start_by, hint, retry_config, retries"
+                "SELECT id, path, headers, body, attempts, no_retry, CAST(start_by AS REAL) AS start_by, hint,"
+                " retry_config, retries"
                 " FROM requests WHERE app = ? AND state = 'IN_QUEUE' ORDER BY priority, seq LIMIT 1",
                 (self.app,),
             ).fetchone()
@@ -192,7 +193,7 @@ class Queue:
         if row is None:
             return None
         try:
-            return Answer(row["status"], strings(row["result_headers"]), bytes(row["result"]))
+            return Answer.stored(row)
         except (ValueError, TypeError):
             return Answer.from_error(InternalError("The stored result cannot be read"))
 

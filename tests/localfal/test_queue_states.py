@@ -1,14 +1,18 @@
 """The queue's own rules, on the database alone."""
 
+import asyncio
 import json
 import shutil
 import stat
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from localfal.jobs import Answer, Submission
+from localfal.playground import request_list
+from localfal.playground.request_list import list_requests
 from localfal.queue import Queue
 from localfal.runner_output import Line
 from localfal.state import StateFolder, StateInUseError, StateVersionError
@@ -183,20 +187,64 @@ def test_a_clock_that_is_set_makes_no_time(queue: Queue, monkeypatch: pytest.Mon
     assert 0 <= found.inference_time < 60
 
 
-@pytest.mark.parametrize("column", ["headers", "retry_config"])
-def test_a_damaged_request_is_answered_and_the_next_one_runs(queue: Queue, column: str) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        "headers = '['",
+        'headers = \'{"a": "\u4e2d"}\'',
+        'headers = \'{"a b": "c"}\'',
+        'headers = \'{"a": "b\\r\\nc: d"}\'',
+        "retry_config = '['",
+        "retry_config = '[]'",
+        'retries = \'{"server_error": "x"}\'',
+        "path = '/\u4e2d'",
+        "path = 'http://x/'",
+        "body = 5",
+        "body = 'text'",
+    ],
+)
+def test_a_damaged_request_is_answered_and_the_next_one_runs(queue: Queue, change: str) -> None:
     damaged, whole = queue.submit(submission()), queue.submit(submission())
-    queue.database.execute(f"UPDATE requests SET {column} = '[' WHERE id = ?", (damaged.id,))
+    queue.database.execute(f"UPDATE requests SET {change} WHERE id = ?", (damaged.id,))
     job = queue.start_next()
     assert job
     assert job.id == whole.id
     answer = queue.answer(damaged.id)
     assert answer
     assert b"cannot be read" in answer.body
-    queue.database.execute("UPDATE requests SET result_headers = '3' WHERE id = ?", (damaged.id,))
-    answer = queue.answer(damaged.id)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "result_headers = '3'",
+        'result_headers = \'{"a": "\u4e2d"}\'',
+        'result_headers = \'{"a b": "c"}\'',
+        "status = 99",
+        "status = NULL",
+        "result = 'text'",
+    ],
+)
+def test_a_damaged_result_says_so(queue: Queue, change: str) -> None:
+    entry = queue.submit(submission())
+    queue.complete(entry.id, OK)
+    queue.database.execute(f"UPDATE requests SET {change}")
+    answer = queue.answer(entry.id)
     assert answer
-    assert b"cannot be read" in answer.body
+    assert (answer.status, b"cannot be read" in answer.body) == (500, True)
+    queue.database.execute(
+        "UPDATE requests SET status=200, result=x'6f6b', result_headers='{\"Content-Length\":\"9\"}'"
+    )
+    assert queue.answer(entry.id) == Answer(200, {}, b"ok")
+
+
+def test_a_moment_that_is_none_is_long_over(queue: Queue) -> None:
+    entry = queue.submit(submission(start_timeout=60))
+    queue.database.execute("UPDATE requests SET start_by = 'soon'")
+    assert queue.start_next() is None
+    answer = queue.answer(entry.id)
+    assert answer
+    assert answer.status == 504
 
 
 def test_retries_are_counted_by_their_condition(queue: Queue) -> None:
@@ -260,3 +308,43 @@ def test_a_long_path_has_its_sockets_elsewhere(tmp_path: Path) -> None:
         finally:
             shutil.rmtree(sockets)
     shutil.rmtree(Path("/tmp") / tmp_path.name)
+
+
+def page(queue: Queue) -> str:
+    return asyncio.run(list_requests(queue.database, {"expand": "payloads"}, []))
+
+
+def listed(queue: Queue) -> list[dict[str, Any]]:
+    return json.loads(page(queue))["items"]
+
+
+def test_a_list_of_requests_holds_so_many_bytes(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_list, "MAX_PAGE_BYTES", 1000)
+    read: list[int] = []
+    monkeypatch.setattr(request_list, "_json", lambda content: read.append(len(content)) or len(content))
+    for size in (400, 300, 600, 200):
+        entry = queue.submit(Submission(path="/", headers={}, body=b"x" * size))
+        queue.complete(entry.id, OK)
+    # The newest first, each at most half of what is left, so that there is as much for its result.
+    assert [item["json_input"] for item in listed(queue)] == [200, 0, 300, 0]
+    assert sum(read) <= 1000
+
+
+def test_a_list_of_requests_that_can_hardly_be_read(queue: Queue) -> None:
+    queue.submit(submission())
+    queue.database.execute("UPDATE requests SET created = 1e300, started = 'x', body = 5")
+    queue.submit(Submission(path="/?a=b", headers={}, body=b"{}"))
+    first, last = listed(queue)
+    assert (first["json_input"], first["query"]) == ({}, "a=b")
+    assert (last["json_input"], last["sent_at"]) == (None, None)
+    for depth in range(900, 1000, 2):  # the last that can be read cannot be written within something else
+        queue.submit(Submission(path="/", headers={}, body=b"[" * depth + b"]" * depth))
+        page(queue)
+
+
+def test_a_list_of_requests_knows_no_time_below_zero(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = queue.submit(submission())
+    queue.start_next()
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    queue.complete(entry.id, OK)
+    assert 0 <= listed(queue)[0]["duration"] < 60

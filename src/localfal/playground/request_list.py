@@ -14,7 +14,18 @@ from localfal.errors import BadRequestError
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 100
 MAX_PAYLOAD_BYTES = 16 * 1024 * 1024
+MAX_PAGE_BYTES = 32 * 1024 * 1024  # of payloads, the newest requests' first
 ENDPOINT = "rtrim(app || substr(path, 1, instr(path || '?', '?') - 1), '/')"
+# In the types that they are read in, whoever wrote them.
+COLUMNS = ", ".join(
+    f"CAST({name} AS {kind}) AS {name}"
+    for kind, names in {
+        "TEXT": ("id", "app", "path"),
+        "REAL": ("created", "started", "finished", "inference_time"),
+        "INTEGER": ("status",),
+    }.items()
+    for name in names
+)
 STATUSES = {
     "success": "status < 400",
     "error": "status >= 400",
@@ -33,24 +44,32 @@ class Filter:
     payloads: bool
 
 
-async def list_requests(database: sqlite3.Connection, query: Mapping[str, str], endpoints: list[str]) -> dict[str, Any]:
-    """One page of requests, newest first; those of all apps when no endpoint is named.
+async def list_requests(database: sqlite3.Connection, query: Mapping[str, str], endpoints: list[str]) -> str:
+    """One page of requests as JSON, newest first; those of all apps when no endpoint is named.
 
     fal lists the last 24 hours unless `start` is given; here the default is all that the platform still keeps, those
-    that wait or run included. With `expand=payloads`, input and output that are JSON of at most 16 MiB.
+    that wait or run included. With `expand=payloads`, input and output that are JSON of at most 16 MiB, and all of
+    them together of at most 32 MiB; one payload is in memory at a time.
     """
     chosen = _filter(query, endpoints)
-    payloads = "body, result" if chosen.payloads else "NULL AS body, NULL AS result"
     rows = database.execute(
-        f"SELECT id, app, path, created, started, finished, status, {payloads} FROM requests"  # noqa: S608 - ours
-        f" WHERE {' AND '.join(chosen.conditions)} ORDER BY seq DESC LIMIT ? OFFSET ?",
+        f"SELECT {COLUMNS} FROM requests WHERE {' AND '.join(chosen.conditions)}"  # noqa: S608 - ours
+        " ORDER BY seq DESC LIMIT ? OFFSET ?",
         [*chosen.values, chosen.limit + 1, chosen.limit * (chosen.page - 1)],
     ).fetchall()
     more = len(rows) > chosen.limit
-    rows = rows[: chosen.limit]
-    # Megabytes of JSON take a while to read: other callers are served meanwhile.
-    items = await asyncio.to_thread(lambda: [_item(row, chosen.payloads) for row in rows])
-    return {"items": items, "next_cursor": _cursor(chosen.page + 1) if more else None, "has_more": more}
+    items, left = list[str](), MAX_PAGE_BYTES
+    for row in rows[: chosen.limit]:
+        item = _item(row)
+        if not chosen.payloads:
+            items.append(_written(item))
+            continue
+        contents = _payloads(database, row["id"], min(left // 2, MAX_PAYLOAD_BYTES))
+        left -= sum(map(len, contents))
+        # Megabytes of JSON take a while to read: other callers are served meanwhile.
+        items.append(await asyncio.to_thread(_with_payloads, item, row["path"], contents))
+    cursor = _written(_cursor(chosen.page + 1) if more else None)
+    return f'{{"items":[{",".join(items)}],"next_cursor":{cursor},"has_more":{_written(more)}}}'
 
 
 def _filter(query: Mapping[str, str], endpoints: list[str]) -> Filter:
@@ -80,26 +99,43 @@ def _filter(query: Mapping[str, str], endpoints: list[str]) -> Filter:
     )
 
 
-def _item(row: sqlite3.Row, payloads: bool) -> dict[str, Any]:
-    path, _, asked = row["path"].partition("?")
-    item = {
+def _payloads(database: sqlite3.Connection, request_id: str, most: int) -> tuple[bytes, bytes]:
+    """A request's input and result; nothing for one that is not there, or of more than so many bytes."""
+    small = "CASE WHEN typeof({0}) = 'blob' AND length({0}) <= :most THEN {0} ELSE x'' END"
+    row = database.execute(
+        f"SELECT {small.format('body')}, {small.format('result')} FROM requests WHERE id = :id",  # noqa: S608 - ours
+        {"id": request_id, "most": most},
+    ).fetchone()
+    return (row[0], row[1]) if row else (b"", b"")
+
+
+def _item(row: sqlite3.Row) -> dict[str, Any]:
+    return {
         "request_id": row["id"],
-        "endpoint_id": (row["app"] + path).rstrip("/"),
+        "endpoint_id": (row["app"] + row["path"].partition("?")[0]).rstrip("/"),
         "sent_at": _iso(row["created"]),
         "started_at": _iso(row["started"]),
         "ended_at": _iso(row["finished"]),
         "status_code": row["status"],
-        "duration": row["finished"] - row["started"] if row["finished"] and row["started"] else None,
+        "duration": row["inference_time"],  # by a clock that nobody sets
     }
-    if payloads:
-        item["query"] = asked or None  # fal's endpoints with arguments outside of a body are called so
-        item["json_input"], item["json_output"] = _json(row["body"]), _json(row["result"])
-    return item
 
 
-def _json(content: bytes | None) -> Any:
-    if not content or len(content) > MAX_PAYLOAD_BYTES:
-        return None
+def _with_payloads(item: dict[str, Any], path: str, contents: tuple[bytes, bytes]) -> str:
+    item["query"] = path.partition("?")[2] or None  # fal's endpoints with arguments outside of a body are called so
+    item["json_input"], item["json_output"] = map(_json, contents)
+    try:
+        return _written(item)
+    except RecursionError:  # what can just be read is nested too deeply to be written within something
+        return _written({**item, "json_input": None, "json_output": None})
+
+
+def _written(content: Any) -> str:
+    # Python's own spelling: an input may hold halves of surrogate pairs, which ASCII escapes carry and UTF-8 does not.
+    return json.dumps(content, separators=(",", ":"))
+
+
+def _json(content: bytes) -> Any:
     try:
         # NaN and the infinities, which Python writes and reads, are no JSON.
         return json.loads(content, parse_constant=lambda _: None)
@@ -108,7 +144,10 @@ def _json(content: bytes | None) -> Any:
 
 
 def _iso(seconds: float | None) -> str | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()
+    try:
+        return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()
+    except (ValueError, OverflowError, OSError):  # of no calendar
+        return None
 
 
 def _moment(name: str, text: str) -> float:

@@ -1,6 +1,6 @@
 """What localfal serves of fal.ai and api.fal.ai: the page of the served apps, their schemas, their requests."""
 
-import json
+import asyncio
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +26,7 @@ class Site:
         self._apps = apps
         self._database = database
         self._files = WebFiles(examples)
+        self._listing = asyncio.Lock()
 
     def page(self, request: Request, path: str) -> Response:
         """A file of the page; only for callers who name this machine."""
@@ -42,7 +43,9 @@ class Site:
             return JSONResponse(self._models(wanted, request.query_params.getlist("expand")))
         if path == "/v1/models/requests/by-endpoint":
             require_key(request)
-            return _json_response(await list_requests(self._database, request.query_params, wanted))
+            async with self._listing:  # one page of payloads is in memory at a time
+                page = await list_requests(self._database, request.query_params, wanted)
+            return Response(page, media_type="application/json")
         document = self._documents().get(wanted[0] if wanted else "")
         if document is None:
             raise NotFoundError("Endpoint not found")
@@ -80,8 +83,3 @@ class Site:
 
 def _display_name(endpoint_id: str) -> str:
     return " ".join(endpoint_id.split("/")[1:]).replace("-", " ").replace("_", " ").title()
-
-
-def _json_response(content: dict[str, Any]) -> Response:
-    # Python's own spelling: an input may hold halves of surrogate pairs, which ASCII escapes carry and UTF-8 does not.
-    return Response(json.dumps(content, separators=(",", ":")), media_type="application/json")
