@@ -161,12 +161,30 @@ def test_a_process_that_dies_costs_one_picture(one):
     victim = process(pool)
 
     def kill() -> None:
-        os.kill(victim, signal.SIGKILL)
+        os.kill(victim, signal.SIGSEGV)
 
     with pytest.raises(Undecodable) as caught:
         pool.decode(endless_exif(), 1536, kill)
     assert caught.value.refusal is Refusal.CRASH
     assert process(pool) != victim
+
+
+def test_a_picture_is_not_to_blame_for_a_process_that_somebody_killed(one):
+    """A system that runs out of memory ends these first of all."""
+    pool = one()
+    for _ in range(3):
+        os.kill(process(pool), signal.SIGKILL)  # while it is idle
+    at_work, asked = process(pool), []
+
+    def check() -> None:
+        asked.append(1)
+        if len(asked) == 1:
+            os.kill(at_work, signal.SIGKILL)
+        if len(asked) > 2:
+            raise Cancelled  # by the process that has taken the killed one's place
+
+    with pytest.raises(Cancelled):
+        pool.decode(endless_exif(), 1536, check)
 
 
 def test_processes_that_cannot_start_are_no_fault_of_the_picture(monkeypatch, one):

@@ -113,6 +113,11 @@ class Decoder:
             size = answer["width"], answer["height"]
             return Image.frombytes("RGB", size, memory[: 3 * size[0] * size[1]])
 
+    @property
+    def ended(self) -> bool:
+        """Whether there is no process any more."""
+        return self._process.poll() is not None
+
     def end(self) -> int:
         """Its exit status; killed if it is still there."""
         self._process.kill()
@@ -154,6 +159,8 @@ class Decoder:
             return Undecodable(Refusal.MEMORY, f"more than {self.limits.memory} bytes")
         if status >= 0:
             return OwnFault(f"the decoding process ended with status {status}")
+        if status == -signal.SIGKILL:
+            return Undecodable(Refusal.KILLED, "the decoding process was killed")
         return Undecodable(Refusal.CRASH, f"the decoder was ended by {signal.Signals(-status).name}")
 
 
@@ -202,6 +209,15 @@ class Decoders:
         """
         if len(data) > MAX_FILE_BYTES or not 0 < max_side <= MAX_SIDE:
             raise ValueError(f"at most {MAX_FILE_BYTES} bytes, and {MAX_SIDE} pixels of what comes back")
+        try:
+            return self._decoded_by_one(data, max_side, check)
+        except Undecodable as error:
+            if error.refusal is not Refusal.KILLED:
+                raise
+        # By somebody else, a system short of memory first of all: no word against the picture, unless it happens again.
+        return self._decoded_by_one(data, max_side, check)
+
+    def _decoded_by_one(self, data: bytes, max_side: int, check: Check) -> Image.Image:
         decoder = self._borrow(check)
         usable = False
         try:
@@ -224,6 +240,7 @@ class Decoders:
 
     def _borrow(self, check: Check) -> Decoder:
         with self._change:
+            self._bury()
             while not self._idle:
                 try:
                     self.warm()
@@ -234,6 +251,13 @@ class Decoders:
                     self._change.wait(WAKE_SECONDS)
                     check()
             return self._idle.pop()
+
+    def _bury(self) -> None:
+        """Forget the processes that ended while they were idle, whoever ended them."""
+        for decoder in [decoder for decoder in self._idle if decoder.ended]:
+            self._idle.remove(decoder)
+            self._started -= 1
+            decoder.end()
 
     def _give_back(self, decoder: Decoder, usable: bool) -> None:
         if not usable:

@@ -47,6 +47,7 @@ class Refusal(StrEnum):
     MEMORY = "memory"
     TIME = "time"
     CRASH = "crash"
+    KILLED = "killed"
 
 
 @dataclass(frozen=True)

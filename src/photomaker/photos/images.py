@@ -76,10 +76,11 @@ def _explained(error: Undecodable, field: str, name: str) -> ImageError:
                 max_height=MAX_SIDE,
                 max_width=MAX_SIDE,
             )
-        case Refusal.TIME | Refusal.MEMORY:
+        case Refusal.TIME | Refusal.MEMORY | Refusal.KILLED:
+            what = Refusal.TIME if error.refusal is Refusal.TIME else Refusal.MEMORY  # for which systems kill
             return ImageLoadError(
                 field,
-                f"{name} takes more {error.refusal} to open than any photo does. Save it again as an ordinary JPEG.",
+                f"{name} takes more {what} to open than any photo does. Save it again as an ordinary JPEG.",
             )
         case _:
             return _damaged(field, name)
