@@ -17,9 +17,11 @@ from localfal.errors import (
     InternalError,
     NotFoundError,
     StartTimeoutError,
+    StorageFullError,
 )
 from localfal.jobs import Answer, Entry, Job, State, Submission
 from localfal.runner_output import Line, without_paths
+from localfal.state import has_room
 
 CLIENT_CLOSED = 499
 MAX_LOG_LINES = 10_000
@@ -53,7 +55,9 @@ class Queue:
         )
 
     def submit(self, submission: Submission) -> Entry:
-        """Accept a request: from here on it is not lost."""
+        """Accept a request: from here on it is not lost. Raises StorageFullError."""
+        if not has_room(self.database, len(submission.body)):
+            raise StorageFullError("The queue and its results have reached their bound; delete some, or send it later")
         request_id, now = str(uuid.uuid4()), time.time()
         timeout = submission.start_timeout
         self.database.execute(

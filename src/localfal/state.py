@@ -69,6 +69,8 @@ CREATE TABLE IF NOT EXISTS files (
 
 
 SCHEMA_VERSION = 1
+MAX_DATABASE_BYTES = 32 * 1024**3
+MAX_SUBMITTED_BYTES = 24 * 1024**3  # what is above is for answers and logs
 STORE_AGAIN_SECONDS = 1.0
 # The system takes about 100 bytes for a socket's whole name.
 MAX_SOCKET_FOLDER = 75
@@ -133,6 +135,8 @@ class StateFolder:
         database.execute("PRAGMA journal_mode=WAL")
         database.execute("PRAGMA synchronous=NORMAL")
         _bring_up_to_date(database)
+        (page_bytes,) = database.execute("PRAGMA page_size").fetchone()
+        database.execute(f"PRAGMA max_page_count = {MAX_DATABASE_BYTES // page_bytes}")
         return database
 
     def read_note(self) -> dict[str, Any]:
@@ -157,6 +161,14 @@ class StateFolder:
         shutil.rmtree(folder, ignore_errors=True)  # of a gateway that was killed
         folder.mkdir(mode=0o700)
         return folder
+
+
+def has_room(database: sqlite3.Connection, count: int) -> bool:
+    """Whether so many bytes more may be submitted."""
+    size, pages, free = (
+        int(database.execute(f"PRAGMA {name}").fetchone()[0]) for name in ("page_size", "page_count", "freelist_count")
+    )
+    return size * (pages - free) + count <= MAX_SUBMITTED_BYTES
 
 
 def _bring_up_to_date(database: sqlite3.Connection) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from localfal import state
+from localfal.errors import StorageFullError
 from localfal.jobs import Answer, Submission
 from localfal.playground import request_list
 from localfal.playground.request_list import list_requests
@@ -348,3 +350,17 @@ def test_a_list_of_requests_knows_no_time_below_zero(queue: Queue, monkeypatch: 
     monkeypatch.setattr(time, "time", lambda: 0.0)
     queue.complete(entry.id, OK)
     assert 0 <= listed(queue)[0]["duration"] < 60
+
+
+def test_the_queue_has_its_bound_and_answers_some_room_above_it(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "MAX_SUBMITTED_BYTES", 1_000_000)
+    large = Submission(path="/", headers={}, body=bytes(300_000))
+    accepted = [queue.submit(large) for _ in range(3)]
+    with pytest.raises(StorageFullError, match="bound"):
+        queue.submit(large)
+    queue.complete(accepted[0].id, Answer(200, {}, bytes(700_000)))
+    queue.delete_payloads(accepted[0].id)
+    queue.submit(submission())
+    (pages,) = queue.database.execute("PRAGMA max_page_count").fetchone()
+    (size,) = queue.database.execute("PRAGMA page_size").fetchone()
+    assert pages * size == state.MAX_DATABASE_BYTES
