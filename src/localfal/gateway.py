@@ -90,13 +90,24 @@ class Gateway:
 
     def asgi(self) -> ASGIApp:
         """The application, open to pages of this machine and to no other page."""
-        return CORSMiddleware(
+        application = CORSMiddleware(
             self._serve,
             allow_origin_regex=LOCAL_ORIGINS.pattern,
             allow_methods=["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH"],
             allow_headers=["*"],
             expose_headers=["x-fal-request-id", "x-fal-error-type", "x-fal-billable-units", "etag"],
         )
+
+        async def for_this_machine(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "http":
+                try:
+                    require_our_host(Request(scope))
+                except PlatformError as error:
+                    await error.response()(scope, receive, send)
+                    return
+            await application(scope, receive, send)
+
+        return for_this_machine
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -105,6 +116,8 @@ class Gateway:
         request = Request(scope, receive)
         try:
             target = find_target(request)
+            if not (target.service == "media" and request.method in ("GET", "HEAD")):
+                require_our_page(request)
             if "x-fal-target-url" in request.headers:
                 url = urlsplit(request.headers["x-fal-target-url"])
                 request = Request({**scope, "path": target.path, "query_string": url.query.encode()}, receive)
@@ -187,11 +200,9 @@ class Gateway:
     async def _connect(self, socket: WebSocket) -> None:
         """Open a socket to an app (`wss://fal.run/…`)."""
         try:
+            require_our_host(socket)
+            require_our_page(socket)
             target = find_target(socket)
-            origin = socket.headers.get("origin")
-            # A page asks nobody before it opens a socket to wherever it likes.
-            if origin is not None and not LOCAL_ORIGINS.fullmatch(origin):
-                raise ForbiddenError("The page is not of this machine")
             if target.service not in ("run", "ws"):
                 raise NotFoundError("Not Found")
             app, tail = self._app(socket, target)
@@ -215,15 +226,26 @@ class Gateway:
             await socket.close(1011)
 
 
+def require_our_host(connection: HTTPConnection) -> None:
+    """Any other name would be a page elsewhere whose host was made to resolve to this machine."""
+    name = host_name(connection.headers.get("host", ""))
+    if name not in SERVICES and name not in LOOPBACK_HOSTS:
+        raise BadRequestError("The Host header is neither one of fal's hosts nor this machine")
+
+
+def require_our_page(connection: HTTPConnection) -> None:
+    """A page may post a simple form, or open a socket, to wherever it likes without asking anybody."""
+    origin = connection.headers.get("origin")
+    if origin is not None and not LOCAL_ORIGINS.fullmatch(origin):
+        raise ForbiddenError("The page is not of this machine")
+
+
 def find_target(connection: HTTPConnection) -> Target:
     """Which service a request is for: by `x-fal-target-url`, by fal's host, or by the path on a loopback host."""
     scope = connection.scope
     host = connection.headers.get("host", "").lower()
     name = host_name(host)
     path, raw = scope["path"], scope["raw_path"].decode("latin-1")
-    # Any other name would be a page elsewhere whose host was made to resolve to this machine.
-    if name not in SERVICES and name not in LOOPBACK_HOSTS:
-        raise BadRequestError("The Host header is neither one of fal's hosts nor this machine")
     wanted = connection.headers.get("x-fal-target-url")
     if wanted is not None:
         try:

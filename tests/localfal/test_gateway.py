@@ -268,6 +268,11 @@ def test_only_pages_of_this_machine_may_call(served: Served, client: httpx.Clien
     assert "authorization" in allowed.headers["access-control-allow-headers"]
     for origin in ("https://example.com", "http://localhost.example.com", "http://127.0.0.1.example.com"):
         assert "access-control-allow-origin" not in preflight(origin).headers
+        simple = {**KEY, "origin": origin, "content-type": "text/plain"}  # which a browser sends without a preflight
+        assert client.post(served.run, content=b"{}", headers=simple).status_code == 403
+    assert client.post(served.run, json={"prompt": "x"}, headers={**KEY, "origin": "null"}).status_code == 403
+    asked = {"origin": "http://localhost:3000", "access-control-request-method": "POST", "host": "evil.example.com"}
+    assert client.options(served.run, headers=asked).status_code == 400
     rebound = client.post(served.run, json={"prompt": "x"}, headers={**KEY, "host": "evil.example.com"})
     assert rebound.status_code == 400
     for target in (f"https://queue.fal.run/{APP_ID}", f"https://fal.run/{APP_ID}"):
