@@ -250,7 +250,7 @@ class Service:
             field=field,
             max_bytes=room.most,
             allow=self.allow,
-            cancelled=listener.cancelled,
+            cancelled=lambda: room.closed or listener.cancelled(),
             total_seconds=room.seconds(),
             take=lambda count: room.take(count, field),
         )

@@ -144,3 +144,23 @@ def test_all_downloads_have_one_room_while_the_first_is_still_under_way(monkeypa
     assert (len(held), len(rooms)) == (3, 1)
     assert caught.value.field not in held
     assert 0 < rooms.pop().seconds() <= 120
+
+
+def test_an_error_does_not_wait_for_the_downloads_beside_it() -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def fetch(url: str, field: str, room: Room) -> bytes:
+        if url == "wrong":
+            assert begun.wait(PATIENCE)
+            raise RequestError(field, "wrong")
+        begun.set()
+        for _ in range(int(100 * PATIENCE)):
+            if room.closed:
+                ended.set()
+                raise Cancelled
+            ended.wait(0.01)
+        raise AssertionError("nobody ended it")
+
+    with pytest.raises(RequestError, match="wrong"):
+        downloaded([("image_urls.0", "wrong"), ("image_urls.1", "silent")], fetch)
+    assert ended.is_set()

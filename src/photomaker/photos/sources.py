@@ -117,11 +117,13 @@ class Room:
 
     Attributes:
         error: Why there is no more room.
+        closed: Nobody waits for what is still under way.
     """
 
     def __init__(self, most: int) -> None:
         self.most = most
         self.error: FileTooLargeError | None = None
+        self.closed = False
         self._bytes = 0
         self._deadline = time.monotonic() + TOTAL_SECONDS
         self._change = Lock()
@@ -165,12 +167,13 @@ def downloaded(urls: Sequence[tuple[str, str]], fetch: Fetch) -> list[bytes]:
 
 @contextmanager
 def downloads(urls: Sequence[tuple[str, str]], fetch: Fetch) -> Iterator[list[Future[bytes]]]:
-    """The downloads of (field, URL) pairs, several at a time; those that have not begun by the end never do."""
+    """The downloads of (field, URL) pairs, several at a time; by the end those that are not done are given up."""
     room = Room(MAX_ARCHIVE_BYTES if len(urls) == 1 else MAX_OF_SEVERAL_BYTES)
     with ThreadPoolExecutor(DOWNLOADS, "download") as pool:
         running = [pool.submit(copy_context().run, fetch, url, field, room) for field, url in urls]
         try:
             yield running
         finally:
+            room.closed = True
             for download in running:
                 download.cancel()
