@@ -99,6 +99,8 @@ class Dispatcher:
         except (TimeoutError, asyncio.CancelledError) as error:
             if caller.turn.done() and not caller.turn.cancelled():  # in the same turn
                 self._release(caller.turn.result())
+            with contextlib.suppress(ValueError):  # it has been called up already
+                self._callers.remove(caller)
             if isinstance(error, TimeoutError):
                 raise StartTimeoutError from None
             raise

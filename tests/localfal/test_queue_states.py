@@ -1,6 +1,7 @@
 """The queue's own rules, on the database alone."""
 
 import asyncio
+import gc
 import json
 import shutil
 import stat
@@ -11,7 +12,8 @@ from typing import Any
 import pytest
 
 from localfal import state
-from localfal.errors import StorageFullError
+from localfal.dispatch import Dispatcher, _Caller
+from localfal.errors import StartTimeoutError, StorageFullError
 from localfal.jobs import Answer, Submission
 from localfal.playground import request_list
 from localfal.playground.request_list import list_requests
@@ -364,3 +366,17 @@ def test_the_queue_has_its_bound_and_answers_some_room_above_it(queue: Queue, mo
     (pages,) = queue.database.execute("PRAGMA max_page_count").fetchone()
     (size,) = queue.database.execute("PRAGMA page_size").fetchone()
     assert pages * size == state.MAX_DATABASE_BYTES
+
+
+def test_callers_who_leave_the_line_leave_nothing_behind(queue: Queue) -> None:
+    """While every runner is busy, nobody else takes them out of it."""
+
+    async def scenario() -> int:
+        dispatcher = Dispatcher(queue)
+        for _ in range(20):
+            with pytest.raises(StartTimeoutError):
+                async with dispatcher.lease(0.001):
+                    raise AssertionError("there is no runner")
+        return sum(type(one) is _Caller for one in gc.get_objects())
+
+    assert asyncio.run(scenario()) <= 1
