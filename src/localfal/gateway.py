@@ -103,7 +103,7 @@ class Gateway:
                 try:
                     require_our_host(Request(scope))
                 except PlatformError as error:
-                    await error.response()(scope, receive, send)
+                    await answer(error.response(), scope, receive, send)
                     return
             await application(scope, receive, send)
 
@@ -133,8 +133,7 @@ class Gateway:
             log.exception("%s %s", scope["method"], scope["path"])
             response = InternalError().response()
         if response is not None:
-            with suppress(LocalProtocolError):  # what came behind was no HTTP, and its sender has been told so already
-                await response(scope, receive, send)
+            await answer(response, scope, receive, send)
 
     async def _answer(self, request: Request, target: Target, send: Send) -> Response | None:
         """Answer a request; None when the answer has been sent already."""
@@ -224,6 +223,11 @@ class Gateway:
         except Exception:
             log.exception("%s", socket.scope["path"])
             await socket.close(1011)
+
+
+async def answer(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
+    with suppress(LocalProtocolError):  # what came behind was no HTTP, and its sender has been told so already
+        await response(scope, receive, send)
 
 
 def require_our_host(connection: HTTPConnection) -> None:
