@@ -215,7 +215,7 @@ async def send_cancel(runner: Runner, path: str, request_id: str, working: Calla
     """Call the endpoint's own `/cancel`; an app without one works on to its end, as on fal.
 
     Called again while the request is still worked on: the first call may overtake the request itself, and reach the
-    app before it knows what to cancel.
+    app before it knows what to cancel, or be lost with a connection that the runner is just closing.
     """
     for pause in chain(CANCEL_AGAIN, repeat(CANCEL_AGAIN[-1])):
         if runner.exited.is_set():
@@ -223,12 +223,10 @@ async def send_cancel(runner: Runner, path: str, request_id: str, working: Calla
         try:
             cancel = path.partition("?")[0].rstrip("/") + "/cancel"
             response = await runner.request("POST", cancel, {"x-fal-request-id": request_id}, seconds=CANCEL_SECONDS)
-            if response.status_code >= 400:
+            if response.is_client_error and response.status_code != 429:  # it has no such endpoint
                 return
-        except httpx.TimeoutException:
-            pass  # a busy runner; it still has to hear of it
         except httpx.HTTPError:
-            return
+            pass  # a busy runner; it still has to hear of it
         await asyncio.sleep(pause)
         if not working():
             return

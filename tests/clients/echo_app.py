@@ -25,7 +25,9 @@ class EchoInput(BaseModel):
     gate: str = ""
     lines: int = 2
     tail: str = ""
-    fail: Literal["no", "field", "typed", "app", "boom", "unavailable", "timeout", "die", "cancel"] = "no"
+    fail: Literal["no", "field", "typed", "app", "boom", "unavailable", "timeout", "die", "cancel", "first_cancel"] = (
+        "no"
+    )
     once: str = ""
     journal: str = ""
 
@@ -46,12 +48,15 @@ class Echo(fal.App):
 
         self.pictures = Pictures
         self.cancelled: dict[str, threading.Event] = {}
+        self.hard_of_hearing: set[str] = set()
         print("setting up")
 
     @fal.endpoint("/")
     def generate(self, order: EchoInput, x_fal_request_id: str | None = RequestId) -> EchoOutput:
         request_id = x_fal_request_id or ""
         cancelled = self.cancelled.setdefault(request_id, threading.Event())
+        if order.fail == "first_cancel":
+            self.hard_of_hearing.add(request_id)
         try:
             _note(order.journal, order.prompt)
             for step in range(order.lines):
@@ -73,6 +78,9 @@ class Echo(fal.App):
 
     @fal.endpoint("/cancel")
     async def cancel(self, x_fal_request_id: str | None = RequestId) -> dict[str, bool]:
+        if x_fal_request_id in self.hard_of_hearing:
+            self.hard_of_hearing.remove(x_fal_request_id)
+            raise RuntimeError("not now")
         event = self.cancelled.get(x_fal_request_id or "")
         if event is not None:
             event.set()

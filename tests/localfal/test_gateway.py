@@ -238,6 +238,14 @@ def test_a_direct_caller_who_hangs_up_cancels(served: Served, client: httpx.Clie
     assert client.post(served.run, json={"prompt": "next"}, headers=KEY).status_code == 200
 
 
+def test_a_cancel_that_went_wrong_is_sent_again(served: Served, client: httpx.Client, tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    request_id = served.submit(client, prompt="x", seconds=600, fail="first_cancel", journal=str(journal))
+    eventually(journal.exists)
+    assert client.put(f"{served.queue}/requests/{request_id}/cancel", headers=KEY).status_code == 202
+    assert served.result(client, request_id).status_code == 499
+
+
 def test_the_app_gets_its_headers_and_no_secret(served: Served, client: httpx.Client) -> None:
     served.submit(client, {"x-fal-object-lifecycle-preference": "{}", "authorization": "Key my:secret"})
     for file in ("state.db", "state.db-wal", "runner.log", "serve.out"):
