@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,11 +29,27 @@ settings.load_profile("any machine")
 
 @pytest.fixture(scope="session")
 def finder() -> "FaceFinder":
-    """The real detector and recogniser."""
+    """The real detector and recogniser; the same photos are in most tests, and are seen once."""
     from photomaker.photos.faces import FaceFinder  # only tests of faces wait for InsightFace
     from tests.assets import PACK, face_root
 
-    return FaceFinder(PACK, face_root())
+    finder = FaceFinder(PACK, face_root())
+    finder.detector.detect = once_each(finder.detector.detect)
+    finder.recogniser.get_feat = once_each(finder.recogniser.get_feat)
+    return finder
+
+
+def once_each(network: Callable[..., Any]) -> Callable[..., Any]:
+    """A network that remembers what it said of an image."""
+    said: dict[tuple[Any, ...], Any] = {}
+
+    def remembering(image: Any, **options: Any) -> Any:
+        asked = image.shape, sha256(image).digest(), *options.items()
+        if asked not in said:
+            said[asked] = network(image, **options)
+        return said[asked]
+
+    return remembering
 
 
 @pytest.fixture
