@@ -46,7 +46,7 @@ lint: setup ## ruff and mypy
 nano: setup ## train the small checkpoint from nothing (hours)
 	$(BIN)/python -m training all
 
-bench-gpu: setup ## what a card does, as a table and JSON; small on a CPU
+bench-gpu: setup ## what a card does, as a table and JSON
 	$(BIN)/python -m benchmarks.gpu
 
 screenshots: setup ## docs/playground-*.png, of the page as it is
