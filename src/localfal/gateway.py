@@ -103,7 +103,7 @@ class Gateway:
                 try:
                     require_our_host(Request(scope))
                 except PlatformError as error:
-                    await answer(error.response(), scope, receive, send)
+                    await respond(error.response(), scope, receive, send)
                     return
             await application(scope, receive, send)
 
@@ -133,7 +133,7 @@ class Gateway:
             log.exception("%s %s", scope["method"], scope["path"])
             response = InternalError().response()
         if response is not None:
-            await answer(response, scope, receive, send)
+            await respond(response, scope, receive, send)
 
     async def _answer(self, request: Request, target: Target, send: Send) -> Response | None:
         """Answer a request; None when the answer has been sent already."""
@@ -225,7 +225,7 @@ class Gateway:
             await socket.close(1011)
 
 
-async def answer(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
+async def respond(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
     with suppress(LocalProtocolError):  # what came behind was no HTTP, and its sender has been told so already
         await response(scope, receive, send)
 

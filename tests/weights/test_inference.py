@@ -56,7 +56,8 @@ class TestCompiled:
         [
             # The UNet, or its repeated block, for a batch of one and for any other; the VAE's decoder.
             ({"compile": "regional"}, 3),
-            ({"compile": "regional", "project_prompts_once": True, "compile_resnets": True}, 17),
+            ({"compile": "regional", "project_prompts_once": True}, 3),
+            ({"compile": "regional", "compile_resnets": True}, 17),
             ({"compile": "whole"}, 3),
         ],
         ids=str,
