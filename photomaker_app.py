@@ -81,11 +81,13 @@ class PhotoMaker(fal.App):
         # The libraries' advice about their own optional parts is not the caller's business.
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+        from photomaker.collector import collector_at_rest
         from photomaker.cores import WAIT_QUIETLY
 
         os.environ.update(WAIT_QUIETLY | os.environ)
-        from photomaker.deployment import Deployment, shared_disk
-        from photomaker.service import Service
+        with collector_at_rest():
+            from photomaker.deployment import Deployment, shared_disk
+            from photomaker.service import Service
 
         deployment = Deployment.model_validate(self.deployment)
         compiles = deployment.inference.compile != "off" or deployment.inference.compile_vae

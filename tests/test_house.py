@@ -6,7 +6,7 @@ from pathlib import Path
 import photomaker
 
 SOURCE = Path(photomaker.__file__).parent
-FOUNDATION = {"errors", "deployment", "cores"}
+FOUNDATION = {"errors", "deployment", "cores", "collector"}
 STANDS_ON: dict[str, set[str]] = {
     "method": set(),
     "pictures": set(),

@@ -11,7 +11,9 @@ __all__ = ["PhotoMakerPipeline"]
 def __getattr__(name: str) -> Any:
     """Import the pipeline, and torch with it, only for those who make pictures: deploying needs neither."""
     if name == "PhotoMakerPipeline":
-        from photomaker.method.pipeline import PhotoMakerPipeline
+        from photomaker.collector import collector_at_rest
 
+        with collector_at_rest():
+            from photomaker.method.pipeline import PhotoMakerPipeline
         return PhotoMakerPipeline
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 from rich.progress import TaskID
 
+from photomaker.collector import collector_at_rest
 from photomaker.cores import WAIT_QUIETLY
 from photomaker.deployment import VARIABLE, BasePipeline, Deployment, DeploymentError, package_folder
 from photomaker.errors import RequestError
@@ -63,9 +64,10 @@ def generate(
     check_style(style)
     settings = opened(deployment)
     quiet()
-    from photomaker.pictures.encoding import encode
-    from photomaker.service import Listener, Request, Service, draw_seed
-    from photomaker.weights.checkpoints import CheckpointError
+    with collector_at_rest():
+        from photomaker.pictures.encoding import encode
+        from photomaker.service import Listener, Request, Service, draw_seed
+        from photomaker.weights.checkpoints import CheckpointError
 
     try:
         with console.status("loading the checkpoint"):
@@ -126,8 +128,9 @@ def inspect(
     check_style(style)
     settings = opened(deployment)
     quiet()
-    from photomaker.service import Listener, Request, Service
-    from photomaker.weights.checkpoints import CheckpointError
+    with collector_at_rest():
+        from photomaker.service import Listener, Request, Service
+        from photomaker.weights.checkpoints import CheckpointError
 
     request = Request(prompt=prompt, photos=files_of(photos), base_pipeline=base_pipeline, style=style)
     try:
@@ -177,9 +180,10 @@ def fetch(deployment: DeploymentFile = None) -> None:
     """Download a deployment's checkpoints and face models to this machine ahead of time, and prepare them."""
     settings = opened(deployment)
     quiet()
-    from photomaker.photos.face_models import face_models
-    from photomaker.weights import prepared
-    from photomaker.weights.checkpoints import CheckpointError
+    with collector_at_rest():
+        from photomaker.photos.face_models import face_models
+        from photomaker.weights import prepared
+        from photomaker.weights.checkpoints import CheckpointError
 
     try:
         with downloads() as bar:

@@ -1,9 +1,6 @@
 """Prepared networks become pipelines: threads read and check files while this one builds the empty modules."""
 
-import gc
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ from flashpack.parallel_read import release_pinned_pool
 from torch import Tensor, nn
 from transformers.initialization import no_init_weights
 
+from photomaker.collector import collector_at_rest
 from photomaker.method.id_encoder import build_id_encoder
 from photomaker.method.pipeline import PhotoMakerPipeline
 from photomaker.weights.checkpoints import make_scheduler
@@ -68,23 +66,6 @@ def assemble(store: Store, recipes: dict[str, Recipe], device: torch.device) -> 
         name: configurations[name].pipeline({part: modules[entries[name, part].file] for part in NETWORKS}, recipe)
         for name, recipe in recipes.items()
     }
-
-
-@contextmanager
-def collector_at_rest() -> Iterator[None]:
-    """Without garbage collection: vocabularies and modules are a million new objects, and none of them garbage.
-
-    The collector would look through all of them again and again, for longer than everything else here takes.
-    """
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.freeze()  # and back: what was made here is old now, and not walked through at the next allocation
-            gc.unfreeze()
-            gc.enable()
 
 
 class Configuration:
