@@ -1,9 +1,9 @@
 # `make help` lists the commands; each sets up what it needs.
 PYTHON ?= python3
 BIN := .venv/bin
-# Several test files at once, one more than there are cores (at most 4), for some of the time a test waits; what one
+# Several test files at once, twice as many as there are cores (at most 4), for half of the time a test waits; what one
 # file sets up stays with it.
-PARALLEL := -n $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? cores + 1 : 4))) --dist loadfile
+PARALLEL := -n $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 2 ? 2 : 4))) --dist loadfile
 NANO := src/photomaker/nano/fal.toml
 
 .PHONY: help setup demo test serve deploy lint nano bench-gpu screenshots fuzz

@@ -27,6 +27,8 @@ import time
 from importlib import import_module
 from pathlib import Path
 
+from photomaker.collector import collector_at_rest
+
 from .measuring import Run, card, rows
 from .pack import pack
 from .report import table
@@ -62,7 +64,9 @@ def main() -> None:
     deadline = given.deadline or time.time() + given.limit
     if given.stage:
         run = Run(given.stage, out, work, given.small, given.repeat, deadline)
-        import_module(f".{given.stage}", __package__).measure(run)
+        with collector_at_rest():
+            stage = import_module(f".{given.stage}", __package__)
+        stage.measure(run)
         return
     (out / "rows.jsonl").unlink(missing_ok=True)
     if not given.small and "no GPU" in card():

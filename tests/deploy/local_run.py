@@ -15,7 +15,7 @@ from .runner import free_ports
 from .waiting import eventually
 
 TINY = ROOT / "tests" / "golden"
-PIXELS = 256  # pictures large enough that a hundred steps take a while on any machine
+PIXELS = 160  # pictures large enough that a hundred steps take a while on any machine
 
 
 @dataclass
