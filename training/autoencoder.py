@@ -12,11 +12,12 @@ from torch import Tensor
 
 from training.avatar import IMAGE_SIZE
 from training.device import DEVICE, half_precision, per_step
+from training.edition import EDITION
 from training.loop import Schedule, groups_of, train
 from training.pictures import PICTURES_EACH, WORK, load_pictures
 from training.team import TEAM
 
-LATENT_CHANNELS = 16
+LATENT_CHANNELS = EDITION.latent_channels
 VAE_DIR = WORK / "vae"
 REFINED_VAE_DIR = WORK / "vae-refined"
 LATENTS_FILE = WORK / "latents.pt"
@@ -104,9 +105,9 @@ def encode_pictures() -> None:
     """Stage `latents`: encode the whole training set and set the autoencoder's scaling factor."""
     pictures, vae = load_pictures(), AutoencoderKL.from_pretrained(VAE_DIR).eval().to(DEVICE)
     parts = []
-    for start in range(0, len(pictures), 32):
+    for start in range(0, len(pictures), 8):
         with half_precision():
-            mean = vae.encode(to_tensor(np.array(pictures[start : start + 32])).to(DEVICE)).latent_dist.mean
+            mean = vae.encode(to_tensor(np.array(pictures[start : start + 8])).to(DEVICE)).latent_dist.mean
         parts.append(mean.float().cpu())
         if start % 3200 == 0:
             print(f"latents {start}/{len(pictures)}", flush=True)

@@ -16,6 +16,7 @@ from training.autoencoder import LATENTS_FILE
 from training.batches import Ahead, Batch, Mixture, prepare
 from training.conditions import Naming, diffusion_loss
 from training.device import DEVICE, per_step
+from training.edition import EDITION
 from training.looks import LORA_STYLE
 from training.loop import Group, Schedule, groups_of, train
 from training.models import (
@@ -35,10 +36,18 @@ from training.team import TEAM
 
 BATCH = per_step(cpu=48, gpu=192)
 BASE_SCHEDULE = Schedule(
-    steps=1_440_000 // BATCH, rate=1.2e-3, matrix_rate=1e-3, flat=0.6, save_every=100, average_over=500, seed=2
+    steps=EDITION.base_samples // BATCH,
+    rate=1.2e-3 * EDITION.rate,
+    matrix_rate=1e-3 * EDITION.rate,
+    flat=0.6,
+    save_every=100,
+    average_over=500,
+    seed=2,
 )
-ADAPTER_SCHEDULE = Schedule(steps=96_000 // BATCH, rate=8e-4, flat=0.4, warmup=20, average_over=200, seed=3)
-STYLE_SCHEDULE = Schedule(steps=24_000 // BATCH, rate=2e-3, flat=0.4, warmup=10, average_over=50, seed=4)
+ADAPTER_SCHEDULE = Schedule(
+    steps=EDITION.adapter_samples // BATCH, rate=8e-4, flat=0.4, warmup=20, average_over=200, seed=3
+)
+STYLE_SCHEDULE = Schedule(steps=EDITION.style_samples // BATCH, rate=2e-3, flat=0.4, warmup=10, average_over=50, seed=4)
 ADAPTER_RANK, STYLE_RANK = 16, 8
 ATTENTION = ["to_k", "to_q", "to_v", "to_out.0"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import zipfile
@@ -39,6 +40,10 @@ def export_base(target: Path) -> None:
     """The base as a diffusers folder, in half precision."""
     pipe = Base.load(BASE_DIR).pipeline()
     pipe.to(torch.float16).save_pretrained(target, safe_serialization=True)
+    for file in target.rglob("config.json"):
+        config = json.loads(file.read_text())
+        config.pop("_name_or_path", None)  # a folder of the machine that trained it
+        file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def export_adapter(target: Path) -> None:

@@ -1,10 +1,13 @@
 """Stage `warm`, on request: start the base from the shipped checkpoint's instead of from nothing.
 
-The new latents have other channels and places, so the UNet's first and last convolutions start fresh; what it knows
-of faces and words stays. The text encoders keep every word that both vocabularies have.
+The second edition's latents have other channels and places, so the UNet's first and last convolutions start fresh; what
+it knows of faces and words stays. The text encoders keep every word that both vocabularies have. The first edition
+keeps its autoencoder.
 """
 
 from __future__ import annotations
+
+import shutil
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -12,6 +15,8 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from photomaker.weights.sources import read_json
+from training.autoencoder import LATENT_CHANNELS, VAE_DIR
 from training.export import NANO
 from training.models import VISION_FILE, WARM_DIR, Base
 
@@ -35,6 +40,8 @@ def start_from_shipped() -> None:
         for number, old in shared:
             ours[number] = theirs[old]
     base.save(WARM_DIR)
+    if read_json(shipped / "vae" / "config.json")["latent_channels"] == LATENT_CHANNELS:
+        shutil.copytree(shipped / "vae", VAE_DIR, dirs_exist_ok=True)
     adapter = load_file(NANO / "photomaker-v1.safetensors")
     torch.save(
         {name.removeprefix("id_encoder."): value.float() for name, value in adapter.items() if "id_encoder." in name},
