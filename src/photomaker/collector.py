@@ -18,6 +18,7 @@ def collector_at_rest() -> Iterator[None]:
         yield
     finally:
         if collecting:
-            gc.freeze()  # and back: what was made here is old now, and not walked through at the next allocation
-            gc.unfreeze()
+            if not gc.get_freeze_count():  # what somebody has frozen stays so
+                gc.freeze()  # and back: what was made here is old now, and not walked through at the next allocation
+                gc.unfreeze()
             gc.enable()
