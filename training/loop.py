@@ -68,42 +68,52 @@ def groups_of(module: nn.Module, factor: float = 1.0) -> list[Group]:
 class Optimizer:
     """Muon for matrices and AdamW for the rest, as one.
 
-    A convolution is a matrix of one row an output channel.
+    A convolution is a matrix of one row an output channel. The processes of a team share the matrices, whose steps
+    are costly: each does its part and gets the others'.
     """
 
     def __init__(self, groups: Sequence[Group], schedule: Schedule) -> None:
         self.schedule = schedule
-        self.views: list[tuple[nn.Parameter, nn.Parameter]] = []
-        matrices, others = [], []
-        for group in groups:
-            if group.matrices:
-                views = [nn.Parameter(parameter.data.flatten(1)) for parameter in group.parameters]
-                self.views += zip(group.parameters, views, strict=True)
-                matrices.append({"params": views, "factor": group.factor})
-            else:
-                others.append({"params": list(group.parameters), "factor": group.factor})
-        adam = torch.optim.AdamW(others, lr=schedule.rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
-        self.parts: list[tuple[torch.optim.Optimizer, float]] = [(adam, schedule.rate)]
-        if matrices:
-            muon = torch.optim.Muon(
-                matrices, lr=schedule.matrix_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"
-            )
-            self.parts.append((muon, schedule.matrix_rate))
+        self.matrices: list[nn.Parameter] = [p for group in groups if group.matrices for p in group.parameters]
+        self.views = {number: nn.Parameter(self.matrices[number].data.flatten(1)) for number in self._own()}
+        others = [{"params": list(group.parameters), "factor": group.factor} for group in groups if not group.matrices]
+        self.adam = torch.optim.AdamW(others, lr=schedule.rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+        factors = [group.factor for group in groups if group.matrices for _ in group.parameters]
+        ours = [{"params": [view], "factor": factors[number]} for number, view in self.views.items()]
+        self.muon = (
+            torch.optim.Muon(ours, lr=schedule.matrix_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
+            if ours
+            else None
+        )
+
+    def _own(self) -> Sequence[int]:
+        return TEAM.part_of(range(len(self.matrices)))
 
     def step(self, step: int) -> None:
-        for parameter, view in self.views:
-            view.grad = None if parameter.grad is None else parameter.grad.flatten(1)
-        for part, rate in self.parts:
-            for group in part.param_groups:
-                group["lr"] = rate * self.schedule.share_at(step) * group["factor"]
-            part.step()
+        for number, view in self.views.items():
+            gradient = self.matrices[number].grad
+            view.grad = None if gradient is None else gradient.flatten(1)
+        for part, rate in ((self.adam, self.schedule.rate), (self.muon, self.schedule.matrix_rate)):
+            if part is not None:
+                for group in part.param_groups:
+                    group["lr"] = rate * self.schedule.share_at(step) * group["factor"]
+                part.step()
+        TEAM.exchange(self.matrices)
 
-    def state_dict(self) -> list[dict[str, Any]]:
-        return [part.state_dict() for part, _ in self.parts]
+    def state_dict(self) -> dict[str, Any]:
+        """The state of both; every process of the team has to ask for it."""
+        momenta = [torch.zeros_like(matrix.data.flatten(1)) for matrix in self.matrices]
+        for number, view in self.views.items():
+            if self.muon is not None and view in self.muon.state:
+                momenta[number] = self.muon.state[view]["momentum_buffer"].clone()
+        TEAM.exchange(momenta)
+        return {"adam": self.adam.state_dict(), "momenta": momenta}
 
-    def load_state_dict(self, states: Sequence[dict[str, Any]]) -> None:
-        for (part, _), state in zip(self.parts, states, strict=True):
-            part.load_state_dict(state)
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.adam.load_state_dict(state["adam"])
+        for number, view in self.views.items():
+            if self.muon is not None:
+                self.muon.state[view]["momentum_buffer"] = state["momenta"][number]
 
 
 @dataclass
@@ -158,6 +168,7 @@ def train(
         print(f"{stage}: resumed at step {first}", flush=True)
 
     def keep(step: int) -> None:
+        optimizer_state = optimizer.state_dict()
         if TEAM.rank > 0:
             return
         average.swap()
@@ -165,7 +176,7 @@ def train(
         average.swap()
         state = {
             "step": step,
-            "optimizer": optimizer.state_dict(),
+            "optimizer": optimizer_state,
             "average": average.values,
             "parameters": [parameter.detach() for parameter in parameters],
         }

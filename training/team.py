@@ -43,6 +43,21 @@ class Team:
         for place, parameter in zip(mean.split(sizes), parameters, strict=True):
             parameter.grad = place.view_as(parameter)
 
+    @torch.no_grad()
+    def exchange(self, tensors: Sequence[Tensor]) -> None:
+        """Tensors of which every process has changed its own part (`part_of`): give each the others' parts."""
+        if self.gradients is None or self.barrier is None:
+            return
+        sizes = [tensor.numel() for tensor in tensors]
+        rows = [row[: sum(sizes)].split(sizes) for row in self.gradients]
+        for number in self.part_of(range(len(tensors))):
+            rows[self.rank][number].copy_(tensors[number].flatten())
+        self.barrier.wait()
+        for number, tensor in enumerate(tensors):
+            if number % self.size != self.rank:
+                tensor.copy_(rows[number % self.size][number].view_as(tensor))
+        self.barrier.wait()
+
 
 TEAM = Team(rank=0, size=1)
 """This process's team; alone unless `run` made it one of several."""

@@ -1,6 +1,9 @@
 """The recipe's parts that can be checked without training a checkpoint."""
 
+import contextlib
+import functools
 import random
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,13 +11,14 @@ from PIL import ImageFilter
 from torch import nn
 
 from photomaker.method.prompts import TRIGGER
-from training import loop
+from training import loop, team
 from training.batches import Ahead
 from training.captions import CLASS_WORDS, caption
 from training.cases import cases, renders
 from training.loop import Schedule, groups_of, train
 from training.pictures import describe
 from training.smears import distance, load_smear_reader, passing
+from training.team import TEAM
 
 
 def run(stop_before: int | None = None) -> list[float]:
@@ -41,6 +45,37 @@ def test_a_killed_stage_goes_on_where_it_last_saved(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run(stop_before=5)
     assert run() == straight
+
+
+def learn(work: Path, stop_before: int | None = None) -> None:
+    """A stage that a team may share; leaves its weights in a file."""
+    loop.WORK = work
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 8), nn.SiLU(), nn.Linear(8, 8), nn.Linear(8, 1))
+
+    def loss_at(step: int) -> torch.Tensor:
+        if step == stop_before:
+            raise SystemExit
+        batch = torch.randn(16, 4, generator=torch.Generator().manual_seed(step))
+        return network(batch[list(TEAM.part_of(range(16)))]).square().mean()
+
+    def save() -> None:
+        torch.save(torch.cat([parameter.detach().flatten() for parameter in network.parameters()]), work / "network.pt")
+
+    schedule = Schedule(steps=6, rate=1e-2, matrix_rate=1e-2, warmup=1, save_every=2)
+    with contextlib.suppress(SystemExit):
+        train("toy", groups_of(network), schedule, loss_at, save)
+
+
+def test_a_team_that_is_killed_learns_what_one_process_learns(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "WORK", tmp_path)  # put back after the test
+    found = []
+    for folder, sittings in (("alone", [(None, 1)]), ("together", [(5, 2), (None, 1)])):
+        (tmp_path / folder).mkdir()
+        for stop_before, processes in sittings:
+            team.run(functools.partial(learn, tmp_path / folder, stop_before), processes)
+        found.append(torch.load(tmp_path / folder / "network.pt", weights_only=True))
+    torch.testing.assert_close(*found, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("depth", [0, 3])
