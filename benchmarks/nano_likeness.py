@@ -4,7 +4,8 @@ Photos of people never trained on go through PhotoMakerPipeline with its default
 that was trained on renders alone reads the pictures. Printed beside: what the text alone gives with the same
 seeds (chance), what renders give after a pass through the autoencoder (ceiling), and the pictures of one
 person measured against another (wrong identity), and how many pictures pass for clean renders. Then what was
-aimed at, reached or not, and the speed. Several checkpoints are measured one after the other, and compared:
+aimed at, reached or not, and the speed. Several checkpoints are measured one after the other, and compared; if they
+draw pictures of different sizes, smears are also looked for in all at the largest one, as somebody sees them:
 
     python -m benchmarks.nano_likeness src/photomaker/nano ../before/src/photomaker/nano
 """
@@ -24,6 +25,7 @@ import torch
 from PIL import Image
 
 from photomaker import PhotoMakerPipeline
+from photomaker.deployment import Deployment
 from training.attributes import ALL_CLASSES
 from training.avatar import render
 from training.cases import (
@@ -113,12 +115,13 @@ def print_verdicts(rows: dict[str, Right]) -> None:
 
 
 def print_smears(reader: SmearReader, side: int, chosen: Sequence[Case], made: dict[str, list[Image.Image]]) -> None:
-    """How many pictures pass for clean renders, and how far the sets are from renders of the same cases."""
+    """How many pictures, seen at sides of so many pixels, pass for clean renders, and how far they are from renders."""
     same = renders(chosen, side)
     others = renders([replace(case, identity=draw_identity(case.number + 300)) for case in chosen], side)
     for label, pictures in {"renders": same, "renders of others": others, **made}.items():
-        share, apart = passing(reader, pictures), distance(reader, pictures, same)
-        print(f"clean pictures, {label}: {share:.2f} pass, Fréchet distance {apart:.2f}", flush=True)
+        seen = [picture.resize((side, side), Image.Resampling.BICUBIC) for picture in pictures]
+        share, apart = passing(reader, seen), distance(reader, seen, same)
+        print(f"clean at {side} pixels, {label}: {share:.2f} pass, Fréchet distance {apart:.2f}", flush=True)
 
 
 def print_speed(pipe: PhotoMakerPipeline, folder: Path, case: Case) -> None:
@@ -146,8 +149,8 @@ def timed(label: str, work: Callable[[], list[Image.Image]]) -> list[Image.Image
     return pictures
 
 
-def measure(folder: Path, people: int, steps: int) -> dict[str, Right]:
-    """Print everything about one checkpoint, and give its table."""
+def measure(folder: Path, people: int, steps: int, largest: int) -> dict[str, Right]:
+    """Print everything about one checkpoint, and give its table; `largest`: the side of the largest one's pictures."""
     pipe, scale = load_nano(folder), Scale(load_judge())
     everyone = list(cases(people))
     others = [replace(case, identity=draw_identity(case.number + 200)) for case in everyone]
@@ -167,7 +170,8 @@ def measure(folder: Path, people: int, steps: int) -> dict[str, Right]:
     }
     print_table(rows)
     print_verdicts(rows)
-    print_smears(load_smear_reader(), side_of(pipe), everyone, {"the autoencoder's": ceiling, "4 photos": four})
+    for side in sorted({side_of(pipe), largest}):
+        print_smears(load_smear_reader(), side, everyone, {"the autoencoder's": ceiling, "4 photos": four})
     kept, unrelated = composition(pipe, everyone[:: len(SCENES)], steps)
     print(f"img2img at strength 0.5: correlation with the initial picture {kept:.2f}, text-to-image {unrelated:.2f}")
     print_speed(pipe, folder, everyone[0])
@@ -180,7 +184,9 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=50)
     parser.add_argument("--steps", type=int, default=50)
     arguments = parser.parse_args()
-    tables = {folder: measure(folder, arguments.people, arguments.steps) for folder in arguments.checkpoints}
+    folders: list[Path] = arguments.checkpoints
+    largest = max(Deployment.read(folder / "fal.toml").height for folder in folders)
+    tables = {folder: measure(folder, arguments.people, arguments.steps, largest) for folder in folders}
     if len(tables) > 1:
         print("\nBeside each other:")
         print_table(

@@ -16,6 +16,7 @@ from transformers import CLIPTokenizer
 from photomaker.method.prompts import TRIGGER_TOKEN
 from training.captions import caption, negative
 from training.device import DEVICE
+from training.edition import EDITION
 from training.models import Base
 from training.photos import photo_pixels
 from training.pictures import PICTURES_EACH, PLAIN_PHOTOS, describe
@@ -71,11 +72,35 @@ class Mixture:
     negative: float = 0.14
 
 
+@dataclass(frozen=True)
+class Window:
+    """What a step sees of its pictures' latents: all but so many rows above and below, and columns on each side."""
+
+    rows_off: int = 0
+    columns_off: int = 0
+
+    def of(self, latents: Tensor) -> Tensor:
+        height, width = latents.shape[-2:]
+        return latents[..., self.rows_off : height - self.rows_off, self.columns_off : width - self.columns_off]
+
+
+EIGHTH = EDITION.side // 8 // 8
+WHOLE, UPRIGHT, LYING = Window(), Window(columns_off=EIGHTH), Window(rows_off=EIGHTH)
+
+
+def window_at(step: int) -> Window:
+    """The same for all pictures of a step; mostly all that there is."""
+    if not EDITION.other_shapes:
+        return WHOLE
+    return random.Random(f"window {step}").choices((WHOLE, UPRIGHT, LYING), (0.8, 0.12, 0.08))[0]
+
+
 @dataclass
 class Batch:
     """Pictures of the training set, with what the networks get to see of them."""
 
     latents: Tensor
+    window: Window
     prompts: Prompts
     pixels: Tensor | None
     """Of the photos of all captions, one after the other; None without any."""
@@ -84,7 +109,13 @@ class Batch:
 
 
 def prepare(
-    base: Base, latents: Tensor, chosen: Sequence[int], pictures: np.ndarray, mixture: Mixture, rng: random.Random
+    base: Base,
+    latents: Tensor,
+    chosen: Sequence[int],
+    pictures: np.ndarray,
+    mixture: Mixture,
+    window: Window,
+    rng: random.Random,
 ) -> Batch:
     """The captions and photos of a step; needs no network, so it can be done while the step before trains."""
     photos_each = rng.choices((1, 2, 3, 4), (0.4, 0.2, 0.1, 0.3))[0]
@@ -102,7 +133,7 @@ def prepare(
             photos += other_photos(index, photos_each, rng)
     pixels = photo_pixels(np.stack([pictures[photo] for photo in photos])) if photos else None
     prompts = tokenize(base, captions, repeats)
-    return Batch(latents[list(chosen)].float(), prompts, pixels, photos, wanted_labels(chosen))
+    return Batch(window.of(latents[list(chosen)].float()), window, prompts, pixels, photos, wanted_labels(chosen))
 
 
 class Ahead:

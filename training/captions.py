@@ -183,7 +183,7 @@ def attributes(identity: Identity, rng: random.Random) -> list[str]:
         phrases.append(rng.choice(("a moustache", f"a {identity.hair_colour} moustache")))
     if identity.glasses != "none":
         phrases.append(rng.choice((f"{identity.glasses} glasses",) * 3 + ("glasses",)))
-    if rng.random() < 0.5:
+    if rng.random() < 0.8:
         phrases.append(f"{identity.eyes} eyes")
     kept = [phrase for phrase in phrases if rng.random() < 0.85]
     rng.shuffle(kept)

@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from photomaker.method.id_encoder import IDEncoder
-from training.batches import Batch
+from training.batches import WHOLE, Batch
 from training.device import DEVICE, half_precision
+from training.edition import EDITION
 from training.models import Base, signal_levels
 from training.photos import disturbed
 from training.reading import LatentReader, misread
@@ -93,8 +94,9 @@ def diffusion_loss(
             if naming is not None:
                 unnamed = naming(tokens, batch.photos).float()
         predicted = base.predict(noisy, timesteps, sequence, pooled)
-        if reader is not None:
+        if reader is not None and batch.window == WHOLE:
             scores = reader(guess(noisy, timesteps, predicted.float())).float()
             misread_guess = (SIGNAL.to(DEVICE)[timesteps] * misread(scores, batch.labels)).mean()
-    denoising = ((predicted.float() - wanted).square() * face_weights(wanted.shape[-1]).to(DEVICE)).mean()
+    weights = batch.window.of(face_weights(EDITION.side // 8)).to(DEVICE)
+    denoising = ((predicted.float() - wanted).square() * weights).mean()
     return denoising + NAMING_WEIGHT * unnamed + READING_WEIGHT * misread_guess

@@ -9,9 +9,14 @@ import torch
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def multiplies_halves() -> bool:
+    """Whether there is arithmetic in bfloat16; a CPU without it would emulate it, many times slower."""
+    return DEVICE.type == "cuda" or bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+
+
 def half_precision() -> AbstractContextManager[object]:
-    """Autocast to bfloat16 on that device."""
-    return torch.autocast(DEVICE.type, torch.bfloat16)
+    """Autocast to bfloat16 on that device, where it has it."""
+    return torch.autocast(DEVICE.type, torch.bfloat16, enabled=multiplies_halves())
 
 
 def per_step(*, cpu: int, gpu: int) -> int:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from training.attributes import IDENTITY_CLASSES, attribute_loss, labels
 from training.autoencoder import LATENTS_FILE
-from training.batches import Ahead, Batch, Mixture, prepare
+from training.batches import Ahead, Batch, Mixture, prepare, window_at
 from training.conditions import Naming, diffusion_loss
 from training.device import DEVICE, per_step
 from training.edition import EDITION
@@ -69,7 +69,7 @@ class Pictures:
         """This process's part of one step's batch."""
         epoch, place = divmod(step, len(self.indices) // BATCH)
         chosen = list(TEAM.part_of(self.order(epoch)[place * BATCH : (place + 1) * BATCH]))
-        return prepare(self.base, self.latents, chosen, self.pictures, self.mixture, rng_of(step))
+        return prepare(self.base, self.latents, chosen, self.pictures, self.mixture, window_at(step), rng_of(step))
 
 
 def rng_of(step: int) -> random.Random:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 class Edition:
     """Pixels of a side, the autoencoder's latent channels, and how many pictures base, adapter and style LoRA see.
 
-    `rate` is the multiple of the base's learning rates: lower where much is known.
+    `rate` is the multiple of the base's learning rates: lower where much is known. `other_shapes`: whether pictures are
+    cropped to upright and lying ones now and then.
     """
 
     side: int
@@ -23,13 +24,26 @@ class Edition:
     adapter_samples: int
     style_samples: int
     rate: float
+    other_shapes: bool
 
 
 EDITION = {
     "1": Edition(
-        side=96, latent_channels=8, base_samples=168_000, adapter_samples=48_000, style_samples=48_000, rate=0.6
+        side=96,
+        latent_channels=8,
+        base_samples=72_000,
+        adapter_samples=28_800,
+        style_samples=14_400,
+        rate=0.6,
+        other_shapes=False,
     ),
     "2": Edition(
-        side=128, latent_channels=16, base_samples=1_440_000, adapter_samples=96_000, style_samples=24_000, rate=1.0
+        side=128,
+        latent_channels=16,
+        base_samples=1_440_000,
+        adapter_samples=96_000,
+        style_samples=24_000,
+        rate=1.0,
+        other_shapes=True,
     ),
 }[os.environ.get("NANO_EDITION", "2")]

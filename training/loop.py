@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from training.device import DEVICE
+from training.muon import Muon
 from training.pictures import WORK
 from training.team import TEAM
 
@@ -80,11 +81,7 @@ class Optimizer:
         self.adam = torch.optim.AdamW(others, lr=schedule.rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
         factors = [group.factor for group in groups if group.matrices for _ in group.parameters]
         ours = [{"params": [view], "factor": factors[number]} for number, view in self.views.items()]
-        self.muon = (
-            torch.optim.Muon(ours, lr=schedule.matrix_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
-            if ours
-            else None
-        )
+        self.muon = Muon(ours, lr=schedule.matrix_rate, weight_decay=0.01) if ours else None
 
     def _own(self) -> Sequence[int]:
         return TEAM.part_of(range(len(self.matrices)))

@@ -29,7 +29,6 @@ VISION_WIDTH = 128
 VISION_LAYERS = 4
 PATCH = 8
 PHOTO_SIDE = 64
-TIME_IDS = (IMAGE_SIZE, IMAGE_SIZE, 0, 0, IMAGE_SIZE, IMAGE_SIZE)
 
 SCHEDULER = {
     "num_train_timesteps": 1000,
@@ -159,7 +158,8 @@ class Base:
         return torch.cat([first, second.hidden_states[-2]], -1), second.text_embeds
 
     def predict(self, noisy: Tensor, timesteps: Tensor, sequence: Tensor, pooled: Tensor) -> Tensor:
-        sizes = torch.tensor([TIME_IDS], dtype=torch.float32, device=noisy.device).expand(len(noisy), -1)
+        height, width = (8 * side for side in noisy.shape[-2:])
+        sizes = noisy.new_tensor([(height, width, 0, 0, height, width)]).expand(len(noisy), -1)
         added = {"text_embeds": pooled, "time_ids": sizes}
         return self.unet(noisy, timesteps, sequence, added_cond_kwargs=added).sample
 

@@ -12,10 +12,11 @@ from torch import nn
 
 from photomaker.method.prompts import TRIGGER
 from training import loop, team
-from training.batches import Ahead
+from training.batches import Ahead, window_at
 from training.captions import CLASS_WORDS, caption
 from training.cases import cases, renders
 from training.loop import Schedule, groups_of, train
+from training.muon import Muon, orthogonalized
 from training.pictures import describe
 from training.smears import distance, load_smear_reader, passing
 from training.team import TEAM
@@ -78,6 +79,24 @@ def test_a_team_that_is_killed_learns_what_one_process_learns(tmp_path, monkeypa
     torch.testing.assert_close(*found, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(8, 8), (6, 40), (40, 6)])
+def test_muon_steps_as_torchs_own_does_in_any_precision(shape, monkeypatch):
+    for precise in (False, True):
+        monkeypatch.setattr("training.muon.multiplies_halves", lambda precise=precise: not precise)
+        torch.manual_seed(0)
+        ours, theirs = (nn.Parameter(torch.ones(shape)) for _ in range(2))
+        found = Muon([{"params": [ours]}], lr=0.02, weight_decay=0.01)
+        known = torch.optim.Muon([theirs], lr=0.02, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
+        for _ in range(3):
+            ours.grad = torch.randn(shape)
+            theirs.grad = ours.grad.clone()
+            found.step()
+            known.step()
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-3)
+        singular = torch.linalg.svdvals(orthogonalized(torch.randn(shape)))
+        assert 0.5 < singular.min() <= singular.max() < 1.5
+
+
 @pytest.mark.parametrize("depth", [0, 3])
 def test_batches_come_in_order_from_the_step_that_a_stage_resumes_at(depth):
     prepared = []
@@ -89,6 +108,13 @@ def test_batches_come_in_order_from_the_step_that_a_stage_resumes_at(depth):
     ahead = Ahead(prepare_step, steps=9, depth=depth)
     assert [ahead(step) for step in range(4, 9)] == [f"batch {step}" for step in range(4, 9)]
     assert prepared == list(range(4, 9))
+
+
+def test_a_square_picture_teaches_upright_and_lying_ones_too():
+    latents = torch.empty(2, 16, 16, 16)
+    shapes = [tuple(window_at(step).of(latents).shape[-2:]) for step in range(300)]
+    assert set(shapes) == {(16, 16), (16, 12), (12, 16)}
+    assert shapes.count((16, 16)) > 200
 
 
 def test_captions_keep_the_trigger_word_behind_the_class_word_and_leave_things_unsaid():
