@@ -96,7 +96,7 @@ def diffusion_loss(
         predicted = base.predict(noisy, timesteps, sequence, pooled)
         if reader is not None and batch.window == WHOLE:
             scores = reader(guess(noisy, timesteps, predicted.float())).float()
-            misread_guess = (SIGNAL.to(DEVICE)[timesteps] * misread(scores, batch.labels)).mean()
+            misread_guess = (SIGNAL.to(DEVICE)[timesteps].sqrt() * misread(scores, batch.labels)).mean()
     weights = batch.window.of(face_weights(EDITION.side // 8)).to(DEVICE)
     denoising = ((predicted.float() - wanted).square() * weights).mean()
     return denoising + NAMING_WEIGHT * unnamed + READING_WEIGHT * misread_guess

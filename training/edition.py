@@ -31,7 +31,7 @@ EDITION = {
     "1": Edition(
         side=96,
         latent_channels=8,
-        base_samples=72_000,
+        base_samples=64_800,
         adapter_samples=28_800,
         style_samples=14_400,
         rate=0.6,

@@ -23,7 +23,7 @@ READER_FILE = WORK / "reader.pt"
 SCHEDULE = Schedule(steps=1200, rate=1.5e-3, flat=0.3, average_over=100, seed=8)
 BATCH = 64
 UNREADABLE = ("blurry", LORA_STYLE)
-EMPHASIS = {"eyes": 6.0}
+EMPHASIS = {"eyes": 30.0}
 """What counts more than the rest, as it is the smallest."""
 
 
