@@ -145,4 +145,5 @@ def test_pictures_look_like_the_person(nano):
     assert found["skin"] > 0.8  # chance 0.25
     assert found["hair_style"] > 0.6  # chance 0.17
     assert found["glasses"] > 0.8  # chance 0.4
+    assert found["eyes"] > 0.7  # chance 0.3
     assert found["background"] > 0.8  # chance 0.1
