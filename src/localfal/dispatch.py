@@ -128,7 +128,10 @@ class Dispatcher:
             if job is None:
                 return
             log_line: Callable[[Line], None] = partial(self._queue.add_log, job.id)
-            self._spawn(self._process(self._choose(job.hint).begin(log_line), job))
+            exchange = self._choose(job.hint).begin(log_line)
+            # At once: a caller may cancel what is in progress before the task below has its first turn.
+            self._working[job.id] = (exchange, job.path)
+            self._spawn(self._process(exchange, job))
 
     def _choose(self, hint: str | None) -> Runner:
         """The runner for a request: one that offers its hint, else the one with the least to do, the longest idle."""
@@ -143,7 +146,6 @@ class Dispatcher:
         self.pump()
 
     async def _process(self, exchange: Exchange, job: Job) -> None:
-        self._working[job.id] = (exchange, job.path)
         runner = exchange.runner
         try:
             answer, outcome = await _answered(exchange, job)

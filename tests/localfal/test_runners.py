@@ -154,6 +154,31 @@ def test_a_result_waits_for_room_on_the_disk(tmp_path: Path, caplog: pytest.LogC
     asyncio.run(scenario())
 
 
+def test_a_request_may_be_cancelled_at_the_moment_it_starts(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        database = StateFolder(tmp_path).database()
+        queue, changed = Queue(database, "fal-ai/app"), asyncio.Event()
+        queue.on_change.append(changed.set)
+        dispatcher = Dispatcher(queue)
+        body = b'{"prompt": "x", "seconds": 600}'
+        request = queue.submit(Submission("/", {"content-type": "application/json"}, body))
+
+        def start_and_cancel(runner: Runner) -> None:
+            dispatcher.runner_ready(runner)
+            assert queue.cancel(request.id) == "IN_PROGRESS"
+            dispatcher.cancel(request.id)
+
+        async with fleet(1, on_ready=start_and_cancel):
+            while (answer := queue.answer(request.id)) is None:
+                changed.clear()
+                await changed.wait()
+            assert answer.status == 499
+        await dispatcher.stop()
+        database.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), PATIENCE))
+
+
 @pytest.mark.parametrize("start_timeout", [None, 600.0])
 def test_a_caller_who_leaves_when_its_turn_comes_gives_it_back(tmp_path: Path, start_timeout: float | None) -> None:
     async def scenario() -> None:
