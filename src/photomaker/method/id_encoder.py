@@ -162,8 +162,9 @@ class Resampler(nn.Module):
         ff = weights[f"{prefix}.layers.0.1.1.weight"].shape[0]
         depth = count(weights, f"{prefix}.layers.")
         self.proj_in = nn.Linear(patch_width, width)
+        inner = weights[f"{prefix}.layers.0.0.to_q.weight"].shape[0]
         self.layers = nn.ModuleList(
-            nn.ModuleList([PerceiverAttention(width), feed_forward(width, ff)]) for _ in range(depth)
+            nn.ModuleList([PerceiverAttention(width, inner), feed_forward(width, ff)]) for _ in range(depth)
         )
         self.proj_out = nn.Linear(width, width)
         self.norm_out = nn.LayerNorm(width)
@@ -178,15 +179,15 @@ class Resampler(nn.Module):
 
 
 class PerceiverAttention(nn.Module):
-    """Queries attend to the patches and to themselves."""
+    """Queries attend to the patches and to themselves, with all heads together ``inner`` wide."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, inner: int) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width)
         self.norm2 = nn.LayerNorm(width)
-        self.to_q = nn.Linear(width, width, bias=False)
-        self.to_kv = nn.Linear(width, 2 * width, bias=False)
-        self.to_out = nn.Linear(width, width, bias=False)
+        self.to_q = nn.Linear(width, inner, bias=False)
+        self.to_kv = nn.Linear(width, 2 * inner, bias=False)
+        self.to_out = nn.Linear(inner, width, bias=False)
 
     def forward(self, patches: Tensor, queries: Tensor) -> Tensor:
         patches, queries = self.norm1(patches), self.norm2(queries)
