@@ -79,7 +79,7 @@ def test_a_team_that_is_killed_learns_what_one_process_learns(tmp_path, monkeypa
     torch.testing.assert_close(*found, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(8, 8), (6, 40), (40, 6)])
+@pytest.mark.parametrize("shape", [(8, 8), (6, 12), (6, 40), (40, 6)])
 def test_muon_steps_as_torchs_own_does_in_any_precision(shape, monkeypatch):
     for precise in (False, True):
         monkeypatch.setattr("training.muon.multiplies_halves", lambda precise=precise: not precise)
