@@ -25,7 +25,6 @@ import torch
 from PIL import Image
 
 from photomaker import PhotoMakerPipeline
-from photomaker.deployment import Deployment
 from training.attributes import ALL_CLASSES
 from training.avatar import render
 from training.cases import (
@@ -33,6 +32,8 @@ from training.cases import (
     SCENES,
     Case,
     cases,
+    deployment_of,
+    embeddings_of,
     generate,
     load_nano,
     photos_of,
@@ -71,9 +72,11 @@ def composition(pipe: PhotoMakerPipeline, chosen: Sequence[Case], steps: int) ->
         number = case.number + 500
         initial = render(draw_identity(number), draw_photo(number, case.seed % 4), size=side_of(pipe))
         for start, found in ((initial, kept), (None, unrelated)):
+            photos = photos_of(case, PHOTOS, side_of(pipe))
             (picture,) = pipe(
                 f"photo of a {case.identity.gender} img",
-                photos_of(case, PHOTOS, side_of(pipe)),
+                photos,
+                face_embeddings=embeddings_of(pipe, photos),
                 num_inference_steps=steps,
                 initial_image=start,
                 initial_image_strength=0.5,
@@ -180,12 +183,12 @@ def measure(folder: Path, people: int, steps: int, largest: int) -> dict[str, Ri
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoints", nargs="*", type=Path, default=[NANO], help="folders with a fal.toml")
+    parser.add_argument("checkpoints", nargs="*", type=Path, default=[NANO], help="their folders, or deployments")
     parser.add_argument("--people", type=int, default=50)
     parser.add_argument("--steps", type=int, default=50)
     arguments = parser.parse_args()
     folders: list[Path] = arguments.checkpoints
-    largest = max(Deployment.read(folder / "fal.toml").height for folder in folders)
+    largest = max(deployment_of(folder).height for folder in folders)
     tables = {folder: measure(folder, arguments.people, arguments.steps, largest) for folder in folders}
     if len(tables) > 1:
         print("\nBeside each other:")

@@ -24,6 +24,9 @@ STAGES = {
     "reader": ("training.reading", "train_reader"),
     "base": ("training.diffusion", "train_base"),
     "adapter": ("training.diffusion", "train_adapter"),
+    "detector": ("training.detector", "train_detector"),
+    "recogniser": ("training.recogniser", "train_recogniser"),
+    "adapter-v2": ("training.diffusion", "train_adapter_v2"),
     "style": ("training.diffusion", "train_style"),
     "judge": ("training.judge", "train_judge"),
     "smears": ("training.smears", "train_smears"),
@@ -34,7 +37,7 @@ STAGES = {
 }
 
 ON_REQUEST = ("warm", "samples")
-IN_PARALLEL = ("vae", "base", "adapter", "style", "decoder")
+IN_PARALLEL = ("vae", "base", "adapter", "adapter-v2", "style", "decoder")
 
 
 def main() -> None:

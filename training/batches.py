@@ -70,6 +70,7 @@ class Mixture:
 
     with_photos: float
     negative: float = 0.14
+    tokens_per_photo: int = 1
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,8 @@ class Batch:
     prompts: Prompts
     pixels: Tensor | None
     """Of the photos of all captions, one after the other; None without any."""
+    faces: Tensor | None
+    """The embeddings of those photos; None without any, or if version 1 is trained."""
     photos: list[int]
     labels: Tensor
 
@@ -113,6 +116,7 @@ def prepare(
     latents: Tensor,
     chosen: Sequence[int],
     pictures: np.ndarray,
+    embeddings: Tensor | None,
     mixture: Mixture,
     window: Window,
     rng: random.Random,
@@ -128,12 +132,14 @@ def prepare(
         else:
             captions.append(caption(*describe(index), rng, trigger=with_photos))
         placed = with_photos and "img" in captions[-1].replace(",", " ").split()
-        repeats.append(photos_each if placed else 0)
+        repeats.append(photos_each * mixture.tokens_per_photo if placed else 0)
         if placed:
             photos += other_photos(index, photos_each, rng)
     pixels = photo_pixels(np.stack([pictures[photo] for photo in photos])) if photos else None
+    faces = embeddings[photos].float() if photos and embeddings is not None else None
     prompts = tokenize(base, captions, repeats)
-    return Batch(window.of(latents[list(chosen)].float()), window, prompts, pixels, photos, wanted_labels(chosen))
+    seen = window.of(latents[list(chosen)].float())
+    return Batch(seen, window, prompts, pixels, faces, photos, wanted_labels(chosen))
 
 
 class Ahead:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from photomaker import PhotoMakerPipeline
 from photomaker.deployment import Deployment, on_disk
+from photomaker.photos.faces import FaceFinder
 from training.avatar import IMAGE_SIZE, render
 from training.export import NANO
+from training.faces import FACES_DIR, PACK
 from training.identity import HELD_OUT, Identity, Photo, draw_identity, draw_photo
 
 FIRST_PERSON = HELD_OUT + 1000
@@ -69,12 +74,31 @@ def photos_of(case: Case, count: int, size: int = IMAGE_SIZE) -> list[Image.Imag
     return [render(case.identity, draw_photo(case.number, photo), size=size) for photo in range(count)]
 
 
-def load_nano(folder: Path = NANO) -> PhotoMakerPipeline:
-    """The pipeline `photomaker` of a checkpoint's folder."""
-    settings = Deployment.read(folder / "fal.toml").pipelines["photomaker"]
+def deployment_of(checkpoint: Path) -> Deployment:
+    """What a checkpoint's folder serves; or the deployment whose file is named itself, such as version 2's."""
+    return Deployment.read(checkpoint / "fal.toml" if checkpoint.is_dir() else checkpoint)
+
+
+def load_nano(checkpoint: Path = NANO) -> PhotoMakerPipeline:
+    """The pipeline `photomaker` of a checkpoint."""
+    settings = deployment_of(checkpoint).pipelines["photomaker"]
     return PhotoMakerPipeline.from_pretrained(
         on_disk(settings.base), on_disk(settings.adapter), scheduler=settings.scheduler
     )
+
+
+@functools.cache
+def face_finder() -> FaceFinder:
+    """What finds and recognises avatars."""
+    return FaceFinder(PACK, NANO / FACES_DIR.name)
+
+
+def embeddings_of(pipe: PhotoMakerPipeline, photos: Sequence[Image.Image]) -> Tensor | None:
+    """The photos' face embeddings, [n, 512], where the ID encoder wants them, which is in version 2."""
+    if not pipe.id_encoder.wants_faces:
+        return None
+    finder = face_finder()
+    return torch.from_numpy(np.stack([finder.embedding(finder.faces(photo)[0]) for photo in photos]))
 
 
 def side_of(pipe: PhotoMakerPipeline) -> int:
@@ -95,9 +119,11 @@ def generate(
     width, height = size
     pictures: list[Image.Image] = []
     for case in chosen:
+        sent = photos_of(case, photos, side_of(pipe))
         pictures += pipe(
             case.scene.prompt.format(case.identity.gender),
-            photos_of(case, photos, side_of(pipe)),
+            sent,
+            face_embeddings=embeddings_of(pipe, sent),
             num_inference_steps=steps,
             start_merge_step=steps if text_only else None,
             generator=torch.Generator().manual_seed(case.seed),

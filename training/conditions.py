@@ -25,6 +25,8 @@ FEATURES = ((50.5, 56.0), (77.5, 56.0), (64.0, 80.0))
 """Eyes and mouth: across and down, of 128."""
 NAMING_WEIGHT = 0.05
 READING_WEIGHT = 0.01
+READING_EMPHASIS = {"eyes": 30.0}
+"""What of it counts more than the rest, as it is the smallest."""
 
 Naming = Callable[[Tensor, Sequence[int]], Tensor]
 """ID tokens of pictures of the training set, and which → how badly they tell the people's attributes."""
@@ -89,14 +91,16 @@ def diffusion_loss(
     with half_precision(), plain_attention():
         sequence, pooled = base.encode(prompts.ids, prompts.ids_2)
         if batch.pixels is not None:
-            tokens = encoder.embed(disturbed(batch.pixels, rng).to(DEVICE)).float()
+            faces = None if batch.faces is None else batch.faces.to(DEVICE)
+            tokens = encoder.embed(disturbed(batch.pixels, rng).to(DEVICE), faces).float()
             sequence = fuse(encoder, sequence, prompts.id_positions, tokens)
             if naming is not None:
                 unnamed = naming(tokens, batch.photos).float()
         predicted = base.predict(noisy, timesteps, sequence, pooled)
         if reader is not None and batch.window == WHOLE:
             scores = reader(guess(noisy, timesteps, predicted.float())).float()
-            misread_guess = (SIGNAL.to(DEVICE)[timesteps].sqrt() * misread(scores, batch.labels)).mean()
+            verdicts = misread(scores, batch.labels, READING_EMPHASIS)
+            misread_guess = (SIGNAL.to(DEVICE)[timesteps].sqrt() * verdicts).mean()
     weights = batch.window.of(face_weights(EDITION.side // 8)).to(DEVICE)
     denoising = ((predicted.float() - wanted).square() * weights).mean()
     return denoising + NAMING_WEIGHT * unnamed + READING_WEIGHT * misread_guess

@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from peft import LoraConfig
-from peft.utils import get_peft_model_state_dict
+from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from torch import Tensor, nn
 
+from photomaker.method.id_encoder import IDEncoder
 from training.attributes import IDENTITY_CLASSES, attribute_loss, labels
 from training.autoencoder import LATENTS_FILE
 from training.batches import Ahead, Batch, Mixture, prepare, window_at
@@ -21,6 +23,7 @@ from training.looks import LORA_STYLE
 from training.loop import Group, Schedule, groups_of, train
 from training.models import (
     ADAPTER_FILE,
+    ADAPTER_V2_FILE,
     BASE_DIR,
     BASE_ID_FILE,
     STYLE_FILE,
@@ -29,9 +32,11 @@ from training.models import (
     WARM_DIR,
     Base,
     new_id_encoder,
+    new_id_encoder_v2,
 )
 from training.pictures import TOTAL, describe, load_pictures
 from training.reading import load_reader
+from training.recogniser import EMBEDDINGS_FILE
 from training.team import TEAM
 
 BATCH = per_step(cpu=48, gpu=192)
@@ -55,9 +60,18 @@ ATTENTION = ["to_k", "to_q", "to_v", "to_out.0"]
 class Pictures:
     """The latents of the training set, and the batches of a stage: every picture once an epoch, in a new order each."""
 
-    def __init__(self, base: Base, schedule: Schedule, mixture: Mixture, *, lora_style: bool = False) -> None:
+    def __init__(
+        self,
+        base: Base,
+        schedule: Schedule,
+        mixture: Mixture,
+        *,
+        embeddings: Tensor | None = None,
+        lora_style: bool = False,
+    ) -> None:
         self.base, self.mixture, self.seed = base, mixture, schedule.seed
         self.latents, self.pictures = torch.load(LATENTS_FILE, weights_only=True), load_pictures()
+        self.embeddings = embeddings
         self.indices = [index for index in range(TOTAL) if (describe(index)[2] == LORA_STYLE) == lora_style]
         self.order = functools.lru_cache(maxsize=2)(self._order)
         self.batch = Ahead(self._batch, schedule.steps)
@@ -69,7 +83,8 @@ class Pictures:
         """This process's part of one step's batch."""
         epoch, place = divmod(step, len(self.indices) // BATCH)
         chosen = list(TEAM.part_of(self.order(epoch)[place * BATCH : (place + 1) * BATCH]))
-        return prepare(self.base, self.latents, chosen, self.pictures, self.mixture, window_at(step), rng_of(step))
+        seen = self.latents, chosen, self.pictures, self.embeddings
+        return prepare(self.base, *seen, self.mixture, window_at(step), rng_of(step))
 
 
 def rng_of(step: int) -> random.Random:
@@ -82,7 +97,8 @@ def naming_by(head: nn.Linear) -> Naming:
 
     def naming(tokens: Tensor, photos: Sequence[int]) -> Tensor:
         wanted = torch.tensor([labels(*describe(photo)[:2], IDENTITY_CLASSES) for photo in photos])
-        return attribute_loss(head(tokens), wanted.to(DEVICE), IDENTITY_CLASSES)
+        of_photos = tokens.unflatten(0, (len(photos), -1)).mean(1)  # version 2 has two a photo
+        return attribute_loss(head(of_photos), wanted.to(DEVICE), IDENTITY_CLASSES)
 
     return naming
 
@@ -119,23 +135,51 @@ def train_base() -> None:
 def train_adapter() -> None:
     """Stage `adapter`: the LoRA and the ID encoder, with the base frozen, as PhotoMaker is trained."""
     torch.manual_seed(3)
-    base, encoder, head, reader = Base.load(BASE_DIR), new_id_encoder().to(DEVICE), new_head(), load_reader()
-    base.freeze()
+    encoder = new_id_encoder().to(DEVICE)
     encoder.load_state_dict(torch.load(BASE_ID_FILE, weights_only=True))
+    adapt("adapter", encoder, [Group(list(encoder.parameters()), factor=0.4)], ADAPTER_FILE)
+
+
+def train_adapter_v2() -> None:
+    """Stage `adapter-v2`: the same for version 2, from where version 1's ended; only the perceiver is new."""
+    torch.manual_seed(6)
+    before = torch.load(ADAPTER_FILE, weights_only=True)
+    encoder = new_id_encoder_v2().to(DEVICE)
+    encoder.load_state_dict(before["id_encoder"], strict=False)
+    perceiver = list(encoder.qformer_perceiver.parameters())
+    new = {id(parameter) for parameter in perceiver}
+    known = [parameter for parameter in encoder.parameters() if id(parameter) not in new]
+    embeddings = torch.load(EMBEDDINGS_FILE, weights_only=True)
+    groups = [Group(perceiver), Group(known, factor=0.4)]
+    adapt("adapter-v2", encoder, groups, ADAPTER_V2_FILE, before["lora_weights"], embeddings)
+
+
+def adapt(
+    stage: str,
+    encoder: IDEncoder,
+    groups: list[Group],
+    target: Path,
+    lora_weights: dict[str, Tensor] | None = None,
+    embeddings: Tensor | None = None,
+) -> None:
+    """Train an ID encoder and a LoRA, which may start from weights, on the frozen base."""
+    base, head, reader = Base.load(BASE_DIR), new_head(), load_reader()
+    base.freeze()
     base.unet.add_adapter(LoraConfig(r=ADAPTER_RANK, lora_alpha=ADAPTER_RANK, target_modules=ATTENTION))
+    if lora_weights is not None:
+        set_peft_model_state_dict(base.unet, lora_weights)
     lora = [parameter for parameter in base.unet.parameters() if parameter.requires_grad]
-    pictures = Pictures(base, ADAPTER_SCHEDULE, Mixture(with_photos=0.8))
+    mixture = Mixture(with_photos=0.8, tokens_per_photo=encoder.tokens_per_photo)
+    pictures = Pictures(base, ADAPTER_SCHEDULE, mixture, embeddings=embeddings)
 
     def loss_at(step: int) -> Tensor:
         return diffusion_loss(base, encoder, pictures.batch(step), rng_of(step), naming_by(head), reader)
 
     def save() -> None:
         weights = {name: value.clone() for name, value in get_peft_model_state_dict(base.unet).items()}
-        torch.save({"id_encoder": encoder.state_dict(), "lora_weights": weights}, ADAPTER_FILE)
+        torch.save({"id_encoder": encoder.state_dict(), "lora_weights": weights}, target)
 
-    naming = Group(list(head.parameters()), factor=2.0)
-    groups = [Group(lora), Group(list(encoder.parameters()), factor=0.4), naming]
-    train("adapter", groups, ADAPTER_SCHEDULE, loss_at, save)
+    train(stage, [Group(lora), *groups, Group(list(head.parameters()), factor=2.0)], ADAPTER_SCHEDULE, loss_at, save)
 
 
 def train_style() -> None:

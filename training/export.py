@@ -14,8 +14,9 @@ from torch import Tensor
 
 import photomaker
 from training.avatar import IMAGE_SIZE, render
+from training.faces import FACES_DIR
 from training.identity import HELD_OUT, draw_identity, draw_photo
-from training.models import ADAPTER_FILE, BASE_DIR, STYLE_FILE, Base
+from training.models import ADAPTER_FILE, ADAPTER_V2_FILE, BASE_DIR, STYLE_FILE, Base
 
 NANO = Path(photomaker.__file__).parent / "nano"
 EXAMPLES = {"adam": HELD_OUT + 44, "bea": HELD_OUT + 7, "cleo": HELD_OUT + 3, "dan": HELD_OUT + 16}
@@ -46,9 +47,9 @@ def export_base(target: Path) -> None:
         file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
-def export_adapter(target: Path) -> None:
-    """The ID encoder and its LoRA in one file, keys as published."""
-    state = torch.load(ADAPTER_FILE, weights_only=True)
+def export_adapter(source: Path, target: Path) -> None:
+    """An ID encoder and its LoRA in one file, keys as published."""
+    state = torch.load(source, weights_only=True)
     tensors = {f"id_encoder.{name}": value for name, value in state["id_encoder"].items()}
     tensors |= {f"lora_weights.{published_name(name)}": value for name, value in state["lora_weights"].items()}
     kept = {name: value for name, value in tensors.items() if not name.endswith("position_ids")}
@@ -89,11 +90,15 @@ def export() -> None:
     NANO.mkdir(exist_ok=True)
     export_base(NANO / "base")
     if ADAPTER_FILE.exists():
-        export_adapter(NANO / "photomaker-v1.safetensors")
+        export_adapter(ADAPTER_FILE, NANO / "photomaker-v1.safetensors")
+    if ADAPTER_V2_FILE.exists():
+        export_adapter(ADAPTER_V2_FILE, NANO / "photomaker-v2.safetensors")
+        shutil.copytree(FACES_DIR, NANO / FACES_DIR.name, dirs_exist_ok=True)
     if STYLE_FILE.exists():
         export_style(NANO / "style-lora.safetensors")
     export_examples(NANO / "examples")
-    set_size(NANO / "fal.toml")
+    for deployment in NANO.glob("*.toml"):
+        set_size(deployment)
     for file in NANO.rglob("*.safetensors"):
         file.chmod(0o644)
     size = sum(file.stat().st_size for file in NANO.rglob("*") if file.is_file())

@@ -16,7 +16,7 @@ from diffusers import (
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from photomaker.method.id_encoder import IDEncoder
+from photomaker.method.id_encoder import PERCEIVER_HEAD_WIDTH, IDEncoder, IDEncoderV2
 from training.autoencoder import LATENT_CHANNELS, REFINED_VAE_DIR, VAE_DIR
 from training.avatar import IMAGE_SIZE
 from training.device import DEVICE
@@ -29,6 +29,10 @@ VISION_WIDTH = 128
 VISION_LAYERS = 4
 PATCH = 8
 PHOTO_SIDE = 64
+FACE_WIDTH = 512
+"""Of a recogniser's embedding, ArcFace's and ours."""
+TOKENS_PER_PHOTO_V2 = 2
+PERCEIVER_LAYERS = 2
 
 SCHEDULER = {
     "num_train_timesteps": 1000,
@@ -82,7 +86,25 @@ def new_text_encoder(vocabulary: int, *, second: bool) -> CLIPTextModel | CLIPTe
 
 def new_id_encoder() -> IDEncoder:
     """The product's ID encoder with fresh weights; it reads its sizes off these shapes."""
-    shapes = {
+    return IDEncoder({name: torch.empty(shape) for name, shape in _encoder_shapes().items()})
+
+
+def new_id_encoder_v2() -> IDEncoderV2:
+    """That of version 2."""
+    perceiver, width = "qformer_perceiver.perceiver_resampler", 2 * TEXT_WIDTH
+    shapes = _encoder_shapes() | {
+        "qformer_perceiver.token_proj.0.weight": (2 * width, FACE_WIDTH),
+        "qformer_perceiver.token_proj.2.weight": (TOKENS_PER_PHOTO_V2 * width, 2 * width),
+        f"{perceiver}.proj_in.weight": (width, VISION_WIDTH),
+    }
+    for layer in range(PERCEIVER_LAYERS):
+        shapes[f"{perceiver}.layers.{layer}.0.to_q.weight"] = (PERCEIVER_HEAD_WIDTH, width)
+        shapes[f"{perceiver}.layers.{layer}.1.1.weight"] = (2 * width, width)
+    return IDEncoderV2({name: torch.empty(shape) for name, shape in shapes.items()})
+
+
+def _encoder_shapes() -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {
         "vision_model.embeddings.class_embedding": (VISION_WIDTH,),
         "vision_model.embeddings.patch_embedding.weight": (VISION_WIDTH, 3, PATCH, PATCH),
         "vision_model.embeddings.position_embedding.weight": ((PHOTO_SIDE // PATCH) ** 2 + 1, VISION_WIDTH),
@@ -92,7 +114,7 @@ def new_id_encoder() -> IDEncoder:
     }
     for layer in range(VISION_LAYERS):
         shapes[f"vision_model.encoder.layers.{layer}.mlp.fc1.weight"] = (3 * VISION_WIDTH, VISION_WIDTH)
-    return IDEncoder({name: torch.empty(shape) for name, shape in shapes.items()})
+    return shapes
 
 
 @dataclass
@@ -175,4 +197,5 @@ WARM_DIR = WORK / "warm"
 BASE_DIR = WORK / "base"
 BASE_ID_FILE = WORK / "base-id-encoder.pt"
 ADAPTER_FILE = WORK / "adapter.pt"
+ADAPTER_V2_FILE = WORK / "adapter-v2.pt"
 STYLE_FILE = WORK / "style.pt"

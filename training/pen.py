@@ -26,6 +26,18 @@ def mix(first: Colour, second: Colour, share: float) -> Colour:
     return red, green, blue
 
 
+def posed(
+    points: Sequence[Point], shift_x: float = 0.0, shift_y: float = 0.0, scale: float = 1.0, tilt: float = 0.0
+) -> list[Point]:
+    """Where points of the figure are in the picture, both in units of 1/128."""
+    cosine, sine = math.cos(math.radians(tilt)) * scale, math.sin(math.radians(tilt)) * scale
+    moved = []
+    for x, y in points:
+        x, y = x - PIVOT[0], y - PIVOT[1]
+        moved.append((PIVOT[0] + shift_x + cosine * x - sine * y, PIVOT[1] + shift_y + sine * x + cosine * y))
+    return moved
+
+
 class Pen:
     """Draws on an ImageDraw with `scale` pixels to the unit, everything under one pose."""
 
@@ -40,18 +52,10 @@ class Pen:
     ) -> None:
         self._draw = draw
         self._pixels = pixels
-        self._cosine = math.cos(math.radians(tilt)) * scale
-        self._sine = math.sin(math.radians(tilt)) * scale
-        self._origin = (PIVOT[0] + shift_x, PIVOT[1] + shift_y)
+        self._pose = shift_x, shift_y, scale, tilt
 
     def _place(self, points: Sequence[Point]) -> list[Point]:
-        placed: list[Point] = []
-        for x, y in points:
-            x, y = x - PIVOT[0], y - PIVOT[1]
-            across = self._origin[0] + self._cosine * x - self._sine * y
-            down = self._origin[1] + self._sine * x + self._cosine * y
-            placed.append((across * self._pixels, down * self._pixels))
-        return placed
+        return [(across * self._pixels, down * self._pixels) for across, down in posed(points, *self._pose)]
 
     def polygon(self, points: Sequence[Point], colour: Colour) -> None:
         self._draw.polygon(self._place(points), fill=colour)

@@ -6,7 +6,7 @@ An iris is a few numbers of a latent: the denoising loss hardly notices its colo
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (its usual name)
@@ -23,8 +23,6 @@ READER_FILE = WORK / "reader.pt"
 SCHEDULE = Schedule(steps=1200, rate=1.5e-3, flat=0.3, average_over=100, seed=8)
 BATCH = 64
 UNREADABLE = ("blurry", LORA_STYLE)
-EMPHASIS = {"eyes": 30.0}
-"""What counts more than the rest, as it is the smallest."""
 
 
 class LatentReader(nn.Module):
@@ -64,13 +62,13 @@ def wanted_labels(chosen: Sequence[int]) -> Tensor:
     return torch.tensor(rows)
 
 
-def misread(scores: Tensor, wanted: Tensor) -> Tensor:
-    """Every picture's cross entropies, summed over the attributes that count, [n]."""
+def misread(scores: Tensor, wanted: Tensor, emphasis: Mapping[str, float]) -> Tensor:
+    """Every picture's cross entropies, summed over the attributes that count, some more than once, [n]."""
     parts = scores.split([len(values) for values in ALL_CLASSES.values()], 1)
     columns = zip(parts, wanted.to(scores.device).unbind(1), strict=True)
     losses = [F.cross_entropy(part, column, ignore_index=UNSEEN, reduction="none") for part, column in columns]
-    emphasis = torch.tensor([EMPHASIS.get(name, 1.0) for name in ALL_CLASSES], device=scores.device)
-    return emphasis @ torch.stack(losses)
+    weights = torch.tensor([emphasis.get(name, 1.0) for name in ALL_CLASSES], device=scores.device)
+    return weights @ torch.stack(losses)
 
 
 def train_reader() -> None:
@@ -86,7 +84,7 @@ def train_reader() -> None:
         given = given + rng.choice((0.05, 0.2, 0.4)) * torch.randn_like(given)
         with half_precision():
             scores = reader(given).float()
-        return misread(scores, wanted_labels(chosen)).mean()
+        return misread(scores, wanted_labels(chosen), emphasis={}).mean()
 
     train(
         "reader",
