@@ -48,7 +48,8 @@ def request(who: Case, photos: bytes) -> Request:
 
 @pytest.mark.slow
 def test_pictures_look_like_the_person(service: Service) -> None:
-    chosen = [case for case in cases(6) if case.scene in SCENES[:2]]
+    """Eight people in two scenes each: well above what the text alone gives."""
+    chosen = [case for case in cases(8) if case.scene in SCENES[:2]]
     made = []
     for case in chosen:
         photos = archive(**{str(number): photo(case, number) for number in range(4)})
@@ -56,7 +57,9 @@ def test_pictures_look_like_the_person(service: Service) -> None:
     found = Scale(load_judge()).accuracy(made, chosen)
     assert found["hair_colour"] > 0.7  # chance 0.13
     assert found["skin"] > 0.8  # chance 0.25
-    assert found["glasses"] > 0.8  # chance 0.4
+    assert found["hair_style"] > 0.6  # chance 0.17
+    assert found["glasses"] > 0.7  # chance 0.4
+    assert found["eyes"] > 0.7  # chance 0.3
     assert found["background"] > 0.8  # chance 0.1
 
 
