@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ LATENT_CHANNELS = EDITION.latent_channels
 VAE_DIR = WORK / "vae"
 REFINED_VAE_DIR = WORK / "vae-refined"
 LATENTS_FILE = WORK / "latents.pt"
+KEPT_VAE_DIR = Path(__file__).parent / "kept" / "vae"
+"""The second edition's autoencoder as far as it was trained, in half precision."""
 HELD_OUT_PICTURES = 20 * PICTURES_EACH
 """The last pictures are kept from the autoencoder, to measure it."""
 
@@ -70,9 +73,13 @@ def _batch(pictures: np.ndarray, rng: random.Random, *, cropped: bool) -> Tensor
 
 
 def train_autoencoder() -> None:
-    """Stage `vae`: encoder and decoder together, first on quarters of pictures, then on whole ones."""
+    """Stage `vae`: encoder and decoder together, first on quarters of pictures, then on whole ones.
+
+    It goes on from an autoencoder that is there (`kept`).
+    """
     torch.manual_seed(0)
-    pictures, vae = load_pictures(), new_autoencoder().to(DEVICE)
+    vae = AutoencoderKL.from_pretrained(VAE_DIR) if VAE_DIR.exists() else new_autoencoder()
+    pictures, vae = load_pictures(), vae.to(DEVICE)
 
     def loss_at(step: int) -> Tensor:
         wanted = _batch(pictures, random.Random(16 * step + TEAM.rank), cropped=step < CROPPED * VAE_SCHEDULE.steps)
@@ -87,6 +94,13 @@ def train_autoencoder() -> None:
     train("vae", groups_of(vae), VAE_SCHEDULE, loss_at, lambda: vae.save_pretrained(VAE_DIR))
     if TEAM.rank == 0:
         print_quality(vae)
+
+
+def take_kept() -> None:
+    """Stage `kept`, on request: an autoencoder that was trained before, for `vae` to go on from, or instead of it."""
+    vae = AutoencoderKL.from_pretrained(KEPT_VAE_DIR).to(DEVICE)
+    vae.save_pretrained(VAE_DIR)
+    print_quality(vae)
 
 
 @torch.no_grad()
