@@ -158,7 +158,7 @@ def train_detector() -> None:
     def save() -> None:
         write_onnx(detector, torch.zeros(1, 3, CANVAS, CANVAS), FILE, OUTPUTS, any_size=True)
 
-    train("detector", [Group(list(detector.parameters()))], SCHEDULE, loss_at, save)
+    train("detector", [Group(list(detector.parameters()))], SCHEDULE, loss_at, save, list(detector.buffers()))
     print_found(detector.eval())
 
 

@@ -143,11 +143,13 @@ def train(
     schedule: Schedule,
     loss_at: Callable[[int], Tensor],
     save: Callable[[], None],
+    buffers: Sequence[Tensor] = (),
 ) -> None:
     """Minimise `loss_at(step)`; call `save` with the averaged weights in place, now and then and at the end,
     where they stay.
 
-    The state is kept in training/work/{stage}.state.pt; a run that finds one goes on from there.
+    The state is kept in training/work/{stage}.state.pt; a run that finds one goes on from there. `buffers`: what
+    networks remember beside their parameters, such as a batch normalisation's means.
     """
     parameters = [parameter for group in groups for parameter in group.parameters]
     optimizer = Optimizer(groups, schedule)
@@ -162,6 +164,8 @@ def train(
         with torch.no_grad():
             for parameter, value in zip(parameters, state["parameters"], strict=True):
                 parameter.copy_(value)
+            for buffer, value in zip(buffers, state.get("buffers", ()), strict=True):
+                buffer.copy_(value)
         print(f"{stage}: resumed at step {first}", flush=True)
 
     def keep(step: int) -> None:
@@ -176,6 +180,7 @@ def train(
             "optimizer": optimizer_state,
             "average": average.values,
             "parameters": [parameter.detach() for parameter in parameters],
+            "buffers": list(buffers),
         }
         part = state_file.with_suffix(".part")
         torch.save(state, part)

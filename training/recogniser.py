@@ -114,7 +114,8 @@ def train_recogniser() -> None:
     def save() -> None:
         write_onnx(recogniser, torch.zeros(1, 3, SIZE, SIZE), FILE, ["embedding"], any_size=False)
 
-    train("recogniser", [Group([*recogniser.parameters(), *head.parameters()])], SCHEDULE, loss_at, save)
+    group = Group([*recogniser.parameters(), *head.parameters()])
+    train("recogniser", [group], SCHEDULE, loss_at, save, list(recogniser.buffers()))
     recogniser.eval()
     print_cosines(recogniser)
     embed_pictures(recogniser)

@@ -27,9 +27,9 @@ from training.team import TEAM
 
 
 def run(stop_before: int | None = None) -> list[float]:
-    """Six steps of a stage that may be killed, and its weights then."""
+    """Six steps of a stage that may be killed, and its weights and means then."""
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Linear(4, 8), nn.SiLU(), nn.Linear(8, 1))
+    network = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.SiLU(), nn.Linear(8, 1))
 
     def loss_at(step: int) -> torch.Tensor:
         if step == stop_before:
@@ -37,8 +37,8 @@ def run(stop_before: int | None = None) -> list[float]:
         return network(torch.randn(16, 4)).square().mean()
 
     schedule = Schedule(steps=6, rate=1e-2, matrix_rate=1e-2, warmup=1, save_every=2)
-    train("toy", groups_of(network), schedule, loss_at, lambda: None)
-    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()]).tolist()
+    train("toy", groups_of(network), schedule, loss_at, lambda: None, list(network.buffers()))
+    return torch.cat([value.flatten() for value in network.state_dict().values()]).tolist()
 
 
 def test_a_killed_stage_goes_on_where_it_last_saved(tmp_path, monkeypatch):
