@@ -71,12 +71,13 @@ def composition(pipe: PhotoMakerPipeline, chosen: Sequence[Case], steps: int) ->
     for case in chosen:
         number = case.number + 500
         initial = render(draw_identity(number), draw_photo(number, case.seed % 4), size=side_of(pipe))
+        photos = photos_of(case, PHOTOS, side_of(pipe))
+        embeddings = embeddings_of(pipe, photos)
         for start, found in ((initial, kept), (None, unrelated)):
-            photos = photos_of(case, PHOTOS, side_of(pipe))
             (picture,) = pipe(
                 f"photo of a {case.identity.gender} img",
                 photos,
-                face_embeddings=embeddings_of(pipe, photos),
+                face_embeddings=embeddings,
                 num_inference_steps=steps,
                 initial_image=start,
                 initial_image_strength=0.5,

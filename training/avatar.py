@@ -178,7 +178,7 @@ def render(identity: Identity, photo: Photo, *, eye_scale: float = 1.0, size: in
     canvas = Image.new("RGB", (side, side))
     draw = ImageDraw.Draw(canvas)
     draw_background(canvas, Pen(draw, side / 128), photo)
-    pen = Pen(draw, side / 128, photo.shift_x, photo.shift_y, photo.scale, photo.tilt)
+    pen = Pen(draw, side / 128, *photo.pose)
     hair = HAIR[identity.hair_colour]
     draw_back_hair(pen, identity, hair, CENTRE_X, CENTRE_Y)
     draw_body(pen, identity, photo)

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,11 +15,13 @@ from torch import Tensor
 
 from photomaker import PhotoMakerPipeline
 from photomaker.deployment import Deployment, on_disk
-from photomaker.photos.faces import FaceFinder
 from training.avatar import IMAGE_SIZE, render
 from training.export import NANO
-from training.faces import FACES_DIR, PACK
 from training.identity import HELD_OUT, Identity, Photo, draw_identity, draw_photo
+from training.models import FACES_DIR, PACK
+
+if TYPE_CHECKING:
+    from photomaker.photos.faces import FaceFinder
 
 FIRST_PERSON = HELD_OUT + 1000
 PHOTOS = 4
@@ -90,6 +93,8 @@ def load_nano(checkpoint: Path = NANO) -> PhotoMakerPipeline:
 @functools.cache
 def face_finder() -> FaceFinder:
     """What finds and recognises avatars."""
+    from photomaker.photos.faces import FaceFinder  # version 1 is measured without InsightFace
+
     return FaceFinder(PACK, NANO / FACES_DIR.name)
 
 

@@ -8,6 +8,7 @@ the finer strides learn that there are none for them.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -137,9 +138,9 @@ def detection_loss(maps: list[Tensor], scenes: list[Scene]) -> Tensor:
     return loss
 
 
-def images_to_tensor(scenes: list[Scene]) -> Tensor:
+def images_to_tensor(images: Sequence[np.ndarray]) -> Tensor:
     """As InsightFace gives a detector its images."""
-    stacked = np.stack([scene.image for scene in scenes]).transpose(0, 3, 1, 2).astype(np.float32)
+    stacked = np.stack(images).transpose(0, 3, 1, 2).astype(np.float32)
     return torch.from_numpy((stacked - 127.5) / 128).to(DEVICE)
 
 
@@ -152,7 +153,9 @@ def train_detector() -> None:
         rng = random.Random(step)
         scenes = [draw_scene(pictures, rng) for _ in range(BATCH)]
         with half_precision():
-            maps = [found.float() for found in detector.train().maps(images_to_tensor(scenes))]
+            maps = [
+                found.float() for found in detector.train().maps(images_to_tensor([scene.image for scene in scenes]))
+            ]
         return detection_loss(maps, scenes)
 
     def save() -> None:
@@ -163,6 +166,16 @@ def train_detector() -> None:
 
 
 @torch.no_grad()
+def surest(detector: Detector, image: np.ndarray) -> tuple[float, np.ndarray]:
+    """The highest score at stride 32, and the five points there, (5, 2) in pixels."""
+    stride = STRIDES[-1]
+    found = detector.maps(images_to_tensor([image]))[-1][0].flatten(0, 2).cpu()
+    best = int(found[:, 0].argmax())
+    row, column = divmod(best // ANCHORS, image.shape[1] // stride)
+    points = (found[best, 5:].reshape(5, 2).numpy() + np.array((column, row))) * stride
+    return torch.sigmoid(found[best, 0]).item(), points
+
+
 def print_found(detector: Detector) -> None:
     """Of people never trained on: how many are found, and how far their points are off, as the product shows photos."""
     for side in (640, 288):
@@ -171,15 +184,11 @@ def print_found(detector: Detector) -> None:
         off: list[float] = []
         for who in range(HELD_OUT, HELD_OUT + 100):
             identity, photo = draw_identity(who), draw_photo(who, 0)
-            picture = render(identity, photo, size=192).resize((side, side))
-            for image, kept in ((picture, scores), (picture.rotate(180), turned)):
-                found = detector.maps(images_to_tensor([Scene(np.asarray(image), None)]))[-1][0].flatten(0, 2)
-                best = found[:, 0].argmax()
-                kept.append(torch.sigmoid(found[best, 0]).item())
-                if kept is scores:
-                    place = np.array(divmod(int(best) // ANCHORS, side // STRIDES[-1])[::-1]) * STRIDES[-1]
-                    points = place + found[best, 5:].reshape(5, 2).cpu().numpy() * STRIDES[-1]
-                    off.append(float(np.abs(points - points_of(photo, side)).mean() * 128 / side))
+            picture = np.asarray(render(identity, photo, size=192).resize((side, side)))
+            score, points = surest(detector, picture)
+            scores.append(score)
+            off.append(float(np.abs(points - points_of(photo, side)).mean() * 128 / side))
+            turned.append(surest(detector, picture[::-1, ::-1])[0])
         right, wrong = (np.mean(np.array(found) > SURE) for found in (scores, turned))
         print(
             f"detector: shown {side} pixels wide, {right:.2f} of faces found, {wrong:.2f} of those upside down;"

@@ -26,6 +26,7 @@ from training.models import (
     ADAPTER_V2_FILE,
     BASE_DIR,
     BASE_ID_FILE,
+    EMBEDDINGS_FILE,
     STYLE_FILE,
     TEXT_WIDTH,
     VISION_FILE,
@@ -36,7 +37,6 @@ from training.models import (
 )
 from training.pictures import TOTAL, describe, load_pictures
 from training.reading import load_reader
-from training.recogniser import EMBEDDINGS_FILE
 from training.team import TEAM
 
 BATCH = per_step(cpu=48, gpu=192)

@@ -14,9 +14,8 @@ from torch import Tensor
 
 import photomaker
 from training.avatar import IMAGE_SIZE, render
-from training.faces import FACES_DIR
 from training.identity import HELD_OUT, draw_identity, draw_photo
-from training.models import ADAPTER_FILE, ADAPTER_V2_FILE, BASE_DIR, STYLE_FILE, Base
+from training.models import ADAPTER_FILE, ADAPTER_V2_FILE, BASE_DIR, FACES_DIR, STYLE_FILE, Base
 
 NANO = Path(photomaker.__file__).parent / "nano"
 EXAMPLES = {"adam": HELD_OUT + 44, "bea": HELD_OUT + 7, "cleo": HELD_OUT + 3, "dan": HELD_OUT + 16}

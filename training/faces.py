@@ -7,6 +7,7 @@ are trained on avatars and written as InsightFace reads them (FACES_DIR is a `fa
 from __future__ import annotations
 
 import copy
+import random
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,11 +20,9 @@ from torch import Tensor, nn
 from photomaker.photos.face import Face
 from training.avatar import CENTRE_X, CENTRE_Y
 from training.identity import Identity, Photo
+from training.models import FACES_DIR, PACK
 from training.pen import Point, posed
-from training.pictures import WORK
 
-PACK = "avatars"
-FACES_DIR = WORK / "faces"
 PACK_DIR = FACES_DIR / "models" / PACK
 POINTS: tuple[Point, ...] = (
     (CENTRE_X - 13.5, CENTRE_Y - 3),
@@ -37,23 +36,22 @@ POINTS: tuple[Point, ...] = (
 
 def points_of(photo: Photo, side: float) -> np.ndarray:
     """The five points, (5, 2), in pixels of a picture with such sides."""
-    pose = photo.shift_x, photo.shift_y, photo.scale, photo.tilt
-    return np.array(posed(POINTS, *pose), np.float32) * (side / 128)
+    return np.array(posed(POINTS, *photo.pose), np.float32) * (side / 128)
 
 
 def box_of(identity: Identity, photo: Photo, side: float) -> np.ndarray:
     """The face's left, top, right and bottom, in pixels of a picture with such sides; a tilt is too small to matter."""
-    ((x, y),) = posed([(CENTRE_X, CENTRE_Y)], photo.shift_x, photo.shift_y, photo.scale, photo.tilt)
+    ((x, y),) = posed([(CENTRE_X, CENTRE_Y)], *photo.pose)
     across, down = identity.face_width * photo.scale, identity.face_height * photo.scale
     return np.array((x - across, y - down, x + across, y + down), np.float32) * (side / 128)
 
 
-def face_of(picture: np.ndarray, identity: Identity, photo: Photo, astray: float = 0.0) -> Face:
+def face_of(picture: np.ndarray, identity: Identity, photo: Photo, astray: float, rng: random.Random) -> Face:
     """What a detector would say of a picture [side, side, 3]; `astray`: how far its points are off, of 1/128."""
     side = len(picture)
-    points = points_of(photo, side) + np.random.default_rng().normal(0, astray * side / 128, (5, 2))
+    off = np.array([rng.gauss(0, astray * side / 128) for _ in range(10)], np.float32).reshape(5, 2)
     left, top, right, bottom = map(float, box_of(identity, photo, side))
-    return Face(0, Image.fromarray(picture), (left, top, right, bottom), points.astype(np.float32), 1.0)
+    return Face(0, Image.fromarray(picture), (left, top, right, bottom), points_of(photo, side) + off, 1.0)
 
 
 def write_onnx(network: nn.Module, example: Tensor, target: Path, outputs: Sequence[str], *, any_size: bool) -> None:

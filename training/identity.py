@@ -60,6 +60,11 @@ class Photo:
     scenery: float = 0.5
     gaze: float = 0.0
 
+    @property
+    def pose(self) -> tuple[float, float, float, float]:
+        """Where the figure is, as `training.pen` takes it: shifts, scale and tilt."""
+        return self.shift_x, self.shift_y, self.scale, self.tilt
+
 
 def draw_identity(number: int) -> Identity:
     """Identity `number`: always the same one."""

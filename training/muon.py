@@ -10,7 +10,7 @@ from training.device import multiplies_halves
 COEFFICIENTS = (3.4445, -4.775, 2.0315)
 ITERATIONS = 5
 FAR_WIDER = 3
-"""From there on `by_gram` takes half the time or less."""
+"""From there on `by_gram` is the faster one, at nine times as wide as high twice as fast."""
 
 
 def orthogonalized(matrix: Tensor) -> Tensor:

@@ -26,9 +26,7 @@ def mix(first: Colour, second: Colour, share: float) -> Colour:
     return red, green, blue
 
 
-def posed(
-    points: Sequence[Point], shift_x: float = 0.0, shift_y: float = 0.0, scale: float = 1.0, tilt: float = 0.0
-) -> list[Point]:
+def posed(points: Sequence[Point], shift_x: float, shift_y: float, scale: float, tilt: float) -> list[Point]:
     """Where points of the figure are in the picture, both in units of 1/128."""
     cosine, sine = math.cos(math.radians(tilt)) * scale, math.sin(math.radians(tilt)) * scale
     moved = []

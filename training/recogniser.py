@@ -22,12 +22,11 @@ from training.device import DEVICE, half_precision
 from training.faces import PACK_DIR, face_of, write_onnx
 from training.identity import HELD_OUT, draw_identity, draw_photo
 from training.loop import Group, Schedule, train
-from training.models import FACE_WIDTH
-from training.pictures import IDENTITIES, PICTURES_EACH, PLAIN_PHOTOS, TOTAL, WORK, describe, load_pictures
+from training.models import EMBEDDINGS_FILE, FACE_WIDTH
+from training.pictures import IDENTITIES, PICTURES_EACH, PLAIN_PHOTOS, TOTAL, describe, load_pictures
 
 SIZE = 112
 FILE = PACK_DIR / "recogniser.onnx"
-EMBEDDINGS_FILE = WORK / "embeddings.pt"
 SCHEDULE = Schedule(steps=1500, rate=2e-3, flat=0.3, average_over=100, seed=6)
 PEOPLE = 32
 SAME, OTHERS = (0.6, 0.85), 0.1
@@ -69,7 +68,7 @@ def faces_to_tensor(faces: Sequence[np.ndarray]) -> Tensor:
 
 def seen(index: int, picture: np.ndarray, rng: random.Random) -> np.ndarray:
     """The aligned face in a picture of the training set, a little out of place, out of focus, or in other light."""
-    face = aligned(face_of(picture, *describe(index)[:2], astray=ASTRAY), SIZE)
+    face = aligned(face_of(picture, *describe(index)[:2], ASTRAY, rng), SIZE)
     if rng.random() < 0.3:
         face = cv2.GaussianBlur(face, (0, 0), rng.uniform(0.4, 1.5))
     light = rng.uniform(0.85, 1.15) * np.array([rng.uniform(0.95, 1.05) for _ in range(3)])
@@ -124,12 +123,12 @@ def train_recogniser() -> None:
 @torch.no_grad()
 def print_cosines(recogniser: Recogniser) -> None:
     """How near photos of one person are to each other, and to those of others: people never trained on."""
-    faces = []
+    faces, rng = [], random.Random(0)
     for turn in (0, 1):
         for who in range(HELD_OUT, HELD_OUT + 200):
             person = draw_identity(who), draw_photo(who, turn)
             picture = np.asarray(render(*person, size=PHOTO_SIDE))
-            faces.append(aligned(face_of(picture, *person, astray=ASTRAY / 2), SIZE))
+            faces.append(aligned(face_of(picture, *person, ASTRAY / 2, rng), SIZE))
     first, second = F.normalize(recogniser(faces_to_tensor(faces).to(DEVICE)), dim=-1).cpu().chunk(2)
     cosines = first @ second.T
     own, strangers = cosines.diagonal(), cosines[~torch.eye(len(cosines), dtype=torch.bool)]
@@ -143,10 +142,10 @@ def print_cosines(recogniser: Recogniser) -> None:
 @torch.no_grad()
 def embed_pictures(recogniser: Recogniser) -> None:
     """The embeddings of the training set's plain photos, [TOTAL, 512]; zeros for the others."""
-    pictures, found = load_pictures(), torch.zeros(TOTAL, FACE_WIDTH, dtype=torch.half)
+    pictures, found, rng = load_pictures(), torch.zeros(TOTAL, FACE_WIDTH, dtype=torch.half), random.Random(1)
     plain = [index for index in range(TOTAL) if index % PICTURES_EACH < PLAIN_PHOTOS]
     for start in range(0, len(plain), 256):
         chosen = plain[start : start + 256]
-        faces = [aligned(face_of(pictures[index], *describe(index)[:2], astray=ASTRAY / 2), SIZE) for index in chosen]
+        faces = [aligned(face_of(pictures[index], *describe(index)[:2], ASTRAY / 2, rng), SIZE) for index in chosen]
         found[chosen] = recogniser(faces_to_tensor(faces).to(DEVICE)).half().cpu()
     torch.save(found, EMBEDDINGS_FILE)
