@@ -96,6 +96,11 @@ def window_at(step: int) -> Window:
     return random.Random(f"window {step}").choices((WHOLE, UPRIGHT, LYING), (0.8, 0.12, 0.08))[0]
 
 
+def photos_at(step: int) -> int:
+    """How many photos each caption of a step has, so that the processes of a team have as much to do."""
+    return random.Random(f"photos {step}").choices((1, 2, 3, 4), (0.4, 0.2, 0.1, 0.3))[0]
+
+
 @dataclass
 class Batch:
     """Pictures of the training set, with what the networks get to see of them."""
@@ -118,11 +123,11 @@ def prepare(
     pictures: np.ndarray,
     embeddings: Tensor | None,
     mixture: Mixture,
-    window: Window,
+    step: int,
     rng: random.Random,
 ) -> Batch:
     """The captions and photos of a step; needs no network, so it can be done while the step before trains."""
-    photos_each = rng.choices((1, 2, 3, 4), (0.4, 0.2, 0.1, 0.3))[0]
+    photos_each, window = photos_at(step), window_at(step)
     captions, repeats, photos = [], [], []
     for index in chosen:
         draw = rng.random()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from photomaker.method.id_encoder import IDEncoder
 from training.attributes import IDENTITY_CLASSES, attribute_loss, labels
 from training.autoencoder import LATENTS_FILE
-from training.batches import Ahead, Batch, Mixture, prepare, window_at
+from training.batches import Ahead, Batch, Mixture, prepare
 from training.conditions import Naming, diffusion_loss
 from training.device import DEVICE, per_step
 from training.edition import EDITION
@@ -84,7 +84,7 @@ class Pictures:
         epoch, place = divmod(step, len(self.indices) // BATCH)
         chosen = list(TEAM.part_of(self.order(epoch)[place * BATCH : (place + 1) * BATCH]))
         seen = self.latents, chosen, self.pictures, self.embeddings
-        return prepare(self.base, *seen, self.mixture, window_at(step), rng_of(step))
+        return prepare(self.base, *seen, self.mixture, step, rng_of(step))
 
 
 def rng_of(step: int) -> random.Random:
