@@ -79,8 +79,6 @@ def closeness(pipe: PhotoMakerPipeline) -> None:
             guidance_scale=5.0,
             num_images=1,
             generator=[torch.Generator().manual_seed(seed)],
-            height=96,
-            width=96,
             on_latents=timed,
         )
         whole.append(time.perf_counter() - begun)
