@@ -16,7 +16,7 @@ from photomaker.method.id_encoder import IDEncoder
 from training.attributes import IDENTITY_CLASSES, attribute_loss, labels
 from training.autoencoder import LATENTS_FILE
 from training.batches import Ahead, Batch, Mixture, prepare
-from training.conditions import Naming, diffusion_loss
+from training.conditions import LEVELS, Naming, diffusion_loss
 from training.device import DEVICE, per_step
 from training.edition import EDITION
 from training.looks import LORA_STYLE
@@ -39,9 +39,11 @@ from training.pictures import TOTAL, describe, load_pictures
 from training.reading import load_reader
 from training.team import TEAM
 
-BATCH = per_step(cpu=48, gpu=192)
+BATCH = per_step(cpu=32, gpu=128)
+SAMPLES = BATCH * LEVELS
+"""Of a step."""
 BASE_SCHEDULE = Schedule(
-    steps=EDITION.base_samples // BATCH,
+    steps=EDITION.base_samples // SAMPLES,
     rate=1.2e-3 * EDITION.rate,
     matrix_rate=1e-3 * EDITION.rate,
     flat=0.6,
@@ -50,9 +52,11 @@ BASE_SCHEDULE = Schedule(
     seed=2,
 )
 ADAPTER_SCHEDULE = Schedule(
-    steps=EDITION.adapter_samples // BATCH, rate=8e-4, flat=0.4, warmup=20, average_over=200, seed=3
+    steps=EDITION.adapter_samples // SAMPLES, rate=8e-4, flat=0.4, warmup=20, average_over=200, seed=3
 )
-STYLE_SCHEDULE = Schedule(steps=EDITION.style_samples // BATCH, rate=2e-3, flat=0.4, warmup=10, average_over=50, seed=4)
+STYLE_SCHEDULE = Schedule(
+    steps=EDITION.style_samples // SAMPLES, rate=2e-3, flat=0.4, warmup=10, average_over=50, seed=4
+)
 ADAPTER_RANK, STYLE_RANK = 16, 8
 ATTENTION = ["to_k", "to_q", "to_v", "to_out.0"]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Edition:
-    """Pixels of a side, the autoencoder's latent channels, and how many pictures base, adapter and style LoRA see.
+    """Pixels of a side, the autoencoder's latent channels, and how many noisy pictures base, adapter and style see.
 
     `rate` is the multiple of the base's learning rates: lower where much is known. `other_shapes`: whether pictures are
     cropped to upright and lying ones now and then.
