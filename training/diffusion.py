@@ -19,7 +19,7 @@ from training.batches import Ahead, Batch, Mixture, prepare
 from training.conditions import LEVELS, Naming, diffusion_loss
 from training.device import DEVICE, per_step
 from training.edition import EDITION
-from training.looks import LORA_STYLE
+from training.looks import LORA_STYLE, STYLES
 from training.loop import Group, Schedule, groups_of, train
 from training.models import (
     ADAPTER_FILE,
@@ -62,7 +62,9 @@ ATTENTION = ["to_k", "to_q", "to_v", "to_out.0"]
 
 
 class Pictures:
-    """The latents of the training set, and the batches of a stage: every picture once an epoch, in a new order each."""
+    """The latents of the training set, and the batches of a stage: every picture once an epoch, in a new order each,
+    and those in a named style twice, as each style has but a few.
+    """
 
     def __init__(
         self,
@@ -76,7 +78,9 @@ class Pictures:
         self.base, self.mixture, self.seed = base, mixture, schedule.seed
         self.latents, self.pictures = torch.load(LATENTS_FILE, weights_only=True), load_pictures()
         self.embeddings = embeddings
-        self.indices = [index for index in range(TOTAL) if (describe(index)[2] == LORA_STYLE) == lora_style]
+        looks = [describe(index)[2] for index in range(TOTAL)]
+        self.indices = [index for index, look in enumerate(looks) if (look == LORA_STYLE) == lora_style]
+        self.indices += [index for index in self.indices if looks[index] in STYLES]
         self.order = functools.lru_cache(maxsize=2)(self._order)
         self.batch = Ahead(self._batch, schedule.steps)
 
