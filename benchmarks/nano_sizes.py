@@ -2,9 +2,10 @@
 
 The same people, scenes and seeds at each size, by the default settings: the share of pictures that pass for clean
 renders, and the share that shows each attribute of the person, as benchmarks.nano_likeness reads it. Off the trained
-size the person moves, so the attributes are read in a square of that size (or of the shorter side, where it is smaller)
-at the beginning, in the middle or at the end of the picture, whichever shows most at that size. What is served
-(src/photomaker/nano/fal.toml) is what holds up here, and to the eye: `--sheet FILE` writes a row for each size.
+size the person moves, so the attributes are read in a square of that size at the beginning, in the middle or at the end
+of the picture, whichever shows most at that size; a shorter side is continued by its edge, so that faces stay as large.
+What is served (src/photomaker/nano/fal.toml) is what holds up here, and to the eye: `--sheet FILE` writes a row for
+each size.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from photomaker.sizes import Size
@@ -22,16 +24,18 @@ from training.scale import Scale, shares
 from training.smears import load_smear_reader, passing
 
 TRIED: tuple[Size, ...] = (
-    *((96, 96), (96, 128), (128, 96), (96, 112), (112, 96), (80, 112), (112, 112), (128, 128)),
-    *((80, 80), (64, 96), (96, 64), (64, 64)),
+    *((128, 128), (96, 128), (128, 96), (128, 160), (160, 128), (128, 176), (176, 128), (160, 160)),
+    *((112, 112), (112, 144), (144, 112), (96, 96)),
 )
 READ = ("hair_colour", "skin", "glasses", "beard", "hair_style", "background", "clothes")
 COLUMNS, GAP = 8, 4
 
 
 def squares(picture: Image.Image, side: int) -> list[Image.Image]:
-    """The squares at the beginning, in the middle and at the end."""
-    side = min(side, *picture.size)
+    """The squares at the beginning, in the middle and at the end; what is shorter is continued by its edge."""
+    short, thin = max(0, side - picture.height), max(0, side - picture.width)
+    missing = ((short // 2, short - short // 2), (thin // 2, thin - thin // 2), (0, 0))
+    picture = Image.fromarray(np.pad(np.asarray(picture), missing, mode="edge"))
     across, down = picture.width - side, picture.height - side
     return [
         picture.crop((across * part // 2, down * part // 2, across * part // 2 + side, down * part // 2 + side))

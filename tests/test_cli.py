@@ -68,7 +68,7 @@ def test_without_a_deployment_the_package_s_own_checkpoint_is_used(
     assert code == 0, output
     (saved,) = tmp_path.glob("*.png")
     with Image.open(saved) as picture:
-        assert picture.size == (96, 96)
+        assert picture.size == (128, 128)
 
 
 def test_an_initial_image_and_a_style(tmp_path: Path) -> None:

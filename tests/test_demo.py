@@ -27,6 +27,6 @@ def test_it_makes_pictures_and_shows_them_beside_the_photos(tmp_path: Path) -> N
     assert "step 1/50" in ran.stdout
     beside, made = sorted(tmp_path.iterdir(), key=lambda path: "beside" not in path.name)
     with Image.open(made) as picture, Image.open(beside) as strip:
-        assert picture.size == (96, 96)
+        assert picture.size == (128, 128)
         assert strip.width > 5 * 256  # four photos and the picture
     assert str(beside) in ran.stdout.replace("\n", "")
