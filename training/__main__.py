@@ -31,13 +31,12 @@ STAGES = {
     "judge": ("training.judge", "train_judge"),
     "smears": ("training.smears", "train_smears"),
     "decoder": ("training.decoder", "refine_decoder"),
-    "kept": ("training.autoencoder", "take_kept"),
     "warm": ("training.warm", "start_from_shipped"),
     "samples": ("training.samples", "draw_samples"),
     "export": ("training.export", "export"),
 }
 
-ON_REQUEST = ("kept", "warm", "samples")
+ON_REQUEST = ("warm", "samples")
 IN_PARALLEL = ("vae", "base", "adapter", "adapter-v2", "style", "decoder")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,17 +12,14 @@ from torch import Tensor
 
 from training.avatar import IMAGE_SIZE
 from training.device import DEVICE, half_precision, per_step
-from training.edition import EDITION
 from training.loop import Schedule, groups_of, train
 from training.pictures import PICTURES_EACH, WORK, load_pictures
 from training.team import TEAM
 
-LATENT_CHANNELS = EDITION.latent_channels
+LATENT_CHANNELS = 16
 VAE_DIR = WORK / "vae"
 REFINED_VAE_DIR = WORK / "vae-refined"
 LATENTS_FILE = WORK / "latents.pt"
-KEPT_VAE_DIR = Path(__file__).parent / "kept" / "vae"
-"""The second edition's autoencoder as far as it was trained, in half precision."""
 HELD_OUT_PICTURES = 20 * PICTURES_EACH
 """The last pictures are kept from the autoencoder, to measure it."""
 
@@ -75,7 +71,7 @@ def _batch(pictures: np.ndarray, rng: random.Random, *, cropped: bool) -> Tensor
 def train_autoencoder() -> None:
     """Stage `vae`: encoder and decoder together, first on quarters of pictures, then on whole ones.
 
-    It goes on from an autoencoder that is there (`kept`).
+    It goes on from an autoencoder that is there (`warm`).
     """
     torch.manual_seed(0)
     vae = AutoencoderKL.from_pretrained(VAE_DIR) if VAE_DIR.exists() else new_autoencoder()
@@ -94,13 +90,6 @@ def train_autoencoder() -> None:
     train("vae", groups_of(vae), VAE_SCHEDULE, loss_at, lambda: vae.save_pretrained(VAE_DIR))
     if TEAM.rank == 0:
         print_quality(vae)
-
-
-def take_kept() -> None:
-    """Stage `kept`, on request: an autoencoder that was trained before, for `vae` to go on from, or instead of it."""
-    vae = AutoencoderKL.from_pretrained(KEPT_VAE_DIR).to(DEVICE)
-    vae.save_pretrained(VAE_DIR)
-    print_quality(vae)
 
 
 @torch.no_grad()

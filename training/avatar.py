@@ -7,12 +7,11 @@ import math
 from PIL import Image, ImageDraw
 
 from training.backdrop import draw_background
-from training.edition import EDITION
 from training.hair import draw_back_hair, draw_beard, draw_front_hair
 from training.identity import Identity, Photo
 from training.pen import Colour, Pen, Point, mix, shade
 
-IMAGE_SIZE = EDITION.side
+IMAGE_SIZE = 128
 SUPERSAMPLING = 3
 CENTRE_X, CENTRE_Y = 64.0, 59.0
 

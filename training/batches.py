@@ -14,9 +14,9 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 
 from photomaker.method.prompts import TRIGGER_TOKEN
+from training.avatar import IMAGE_SIZE
 from training.captions import caption, negative
 from training.device import DEVICE
-from training.edition import EDITION
 from training.models import Base
 from training.photos import photo_pixels
 from training.pictures import PICTURES_EACH, PLAIN_PHOTOS, describe
@@ -85,14 +85,12 @@ class Window:
         return latents[..., self.rows_off : height - self.rows_off, self.columns_off : width - self.columns_off]
 
 
-EIGHTH = EDITION.side // 8 // 8
+EIGHTH = IMAGE_SIZE // 8 // 8
 WHOLE, UPRIGHT, LYING = Window(), Window(columns_off=EIGHTH), Window(rows_off=EIGHTH)
 
 
 def window_at(step: int) -> Window:
     """The same for all pictures of a step; mostly all that there is."""
-    if not EDITION.other_shapes:
-        return WHOLE
     return random.Random(f"window {step}").choices((WHOLE, UPRIGHT, LYING), (0.8, 0.12, 0.08))[0]
 
 

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from photomaker.method.id_encoder import IDEncoder
+from training.avatar import IMAGE_SIZE
 from training.batches import WHOLE, Batch
 from training.device import DEVICE, half_precision
-from training.edition import EDITION
 from training.models import Base, signal_levels
 from training.photos import disturbed
 from training.reading import LatentReader, misread
@@ -103,6 +103,6 @@ def diffusion_loss(
             scores = reader(guess(noisy, timesteps, predicted.float())).float()
             verdicts = misread(scores, batch.labels.repeat(LEVELS, 1), READING_EMPHASIS)
             misread_guess = (SIGNAL.to(DEVICE)[timesteps].sqrt() * verdicts).mean()
-    weights = batch.window.of(face_weights(EDITION.side // 8)).to(DEVICE)
+    weights = batch.window.of(face_weights(IMAGE_SIZE // 8)).to(DEVICE)
     denoising = ((predicted.float() - wanted).square() * weights).mean()
     return denoising + NAMING_WEIGHT * unnamed + READING_WEIGHT * misread_guess

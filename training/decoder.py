@@ -25,13 +25,22 @@ from training.batches import tokenize
 from training.captions import caption
 from training.conditions import guess, noise
 from training.device import DEVICE, half_precision, per_step
+from training.lengths import LENGTHS
 from training.loop import Group, Schedule, groups_of, train
 from training.models import BASE_DIR, Base
 from training.pictures import describe, load_pictures
 from training.team import TEAM
 
-SCHEDULE = Schedule(steps=8000, rate=3e-4, matrix_rate=3e-4, flat=0.3, save_every=100, average_over=200, seed=1)
 BATCH = per_step(cpu=8, gpu=32)
+SCHEDULE = Schedule(
+    steps=LENGTHS.decoder_samples // BATCH,
+    rate=3e-4,
+    matrix_rate=3e-4,
+    flat=0.3,
+    save_every=100,
+    average_over=60,
+    seed=1,
+)
 JUDGED_FROM = 0.3
 """The share of the stage after which the discriminator has a say."""
 FEATURES_WEIGHT, VERDICT_WEIGHT = 0.1, 0.005
@@ -104,8 +113,8 @@ def refine_decoder() -> None:
         kind = rng.random()
         if base is not None and kind < 0.4:
             given = guessed(base, given, chosen, rng)
-        elif kind < 0.6:
-            given = given + rng.choice((0.1, 0.2)) * torch.randn_like(given)
+        elif kind < 0.7:
+            given = given + rng.choice((0.1, 0.2, 0.3)) * torch.randn_like(given)
         wanted = to_tensor(np.stack([pictures[index] for index in chosen])).to(DEVICE)
         with half_precision():
             made = vae.decode(given / vae.config.scaling_factor).sample.float()

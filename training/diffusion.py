@@ -18,7 +18,7 @@ from training.autoencoder import LATENTS_FILE
 from training.batches import Ahead, Batch, Mixture, prepare
 from training.conditions import LEVELS, Naming, diffusion_loss
 from training.device import DEVICE, per_step
-from training.edition import EDITION
+from training.lengths import LENGTHS
 from training.looks import LORA_STYLE, STYLES
 from training.loop import Group, Schedule, groups_of, train
 from training.models import (
@@ -43,19 +43,19 @@ BATCH = per_step(cpu=32, gpu=128)
 SAMPLES = BATCH * LEVELS
 """Of a step."""
 BASE_SCHEDULE = Schedule(
-    steps=EDITION.base_samples // SAMPLES,
-    rate=1.2e-3 * EDITION.rate,
-    matrix_rate=1e-3 * EDITION.rate,
+    steps=LENGTHS.base_samples // SAMPLES,
+    rate=1.2e-3 * LENGTHS.rate,
+    matrix_rate=1e-3 * LENGTHS.rate,
     flat=0.6,
     save_every=100,
     average_over=500,
     seed=2,
 )
 ADAPTER_SCHEDULE = Schedule(
-    steps=EDITION.adapter_samples // SAMPLES, rate=8e-4, flat=0.4, warmup=20, average_over=200, seed=3
+    steps=LENGTHS.adapter_samples // SAMPLES, rate=8e-4, flat=0.4, warmup=20, average_over=200, seed=3
 )
 STYLE_SCHEDULE = Schedule(
-    steps=EDITION.style_samples // SAMPLES, rate=2e-3, flat=0.4, warmup=10, average_over=50, seed=4
+    steps=LENGTHS.style_samples // SAMPLES, rate=2e-3, flat=0.4, warmup=10, average_over=50, seed=4
 )
 ADAPTER_RANK, STYLE_RANK = 16, 8
 ATTENTION = ["to_k", "to_q", "to_v", "to_out.0"]

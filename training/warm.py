@@ -1,29 +1,24 @@
-"""Stage `warm`, on request: start the base from the shipped checkpoint's instead of from nothing.
+"""Stage `warm`, on request: start from the shipped checkpoint's networks instead of from nothing.
 
-The second edition's latents have other channels and places, so the UNet's first and last convolutions start fresh; what
-it knows of faces and words stays. The text encoders keep every word that both vocabularies have. The first edition
-keeps its autoencoder.
+The text encoders keep every word that both vocabularies have; what no longer has the shape of before starts fresh.
 """
 
 from __future__ import annotations
 
-import shutil
-
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file
 from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from photomaker.weights.sources import read_json
-from training.autoencoder import LATENT_CHANNELS, VAE_DIR
+from training.autoencoder import VAE_DIR
 from training.export import NANO
 from training.models import VISION_FILE, WARM_DIR, Base
 
 
 @torch.no_grad()
 def start_from_shipped() -> None:
-    """Write the networks with which the stage `base` then starts, and the ID encoder in place of the stage `vision`."""
+    """Write the autoencoder, what the stage `base` starts with, and the ID encoder in place of the stage `vision`."""
     torch.manual_seed(9)
     base, shipped = Base.new(), NANO / "base"
     adopt(base.unet, UNet2DConditionModel.from_pretrained(shipped / "unet"))
@@ -40,8 +35,7 @@ def start_from_shipped() -> None:
         for number, old in shared:
             ours[number] = theirs[old]
     base.save(WARM_DIR)
-    if read_json(shipped / "vae" / "config.json")["latent_channels"] == LATENT_CHANNELS:
-        shutil.copytree(shipped / "vae", VAE_DIR, dirs_exist_ok=True)
+    AutoencoderKL.from_pretrained(shipped / "vae").save_pretrained(VAE_DIR)
     adapter = load_file(NANO / "photomaker-v1.safetensors")
     torch.save(
         {name.removeprefix("id_encoder."): value.float() for name, value in adapter.items() if "id_encoder." in name},
