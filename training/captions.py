@@ -138,7 +138,8 @@ UNDRAWN = (
 )
 """What people ask of other models. Avatars have none of it, and the words are to do no harm."""
 UNSAID = 0.22
-"""The share of captions that say neither place nor clothes nor expression, as the documentation's prompt does."""
+"""The share of captions that say neither place nor clothes, as the documentation's prompt does."""
+USUAL_EXPRESSION = "smiling"
 FLAWS = (
     "nsfw",
     "lowres",
@@ -191,14 +192,21 @@ def attributes(identity: Identity, rng: random.Random) -> list[str]:
 
 
 def describe_photo(photo: Photo, rng: random.Random) -> tuple[str, list[str]]:
-    """The clothes (behind the person), and expression and place (behind commas); any of them may stay unsaid."""
-    if rng.random() < UNSAID:
-        return "", []
+    """The clothes (behind the person), and expression and place (behind commas); any of them may stay unsaid.
+
+    An expression stays unsaid only where it is the `USUAL_EXPRESSION`, so that a prompt without one means that one, and
+    not a face that is half laughing.
+    """
+    unsaid = rng.random() < UNSAID
+    says_expression = photo.expression != USUAL_EXPRESSION or (not unsaid and rng.random() < 0.5)
+    expression = [photo.expression] if says_expression else []
+    if unsaid:
+        return "", expression
     clothes = f" wearing a {photo.clothes_colour} {photo.clothes}" if rng.random() < 0.85 else ""
     place = PLACES[photo.background] if photo.background in SCENES else f"{photo.background} background"
     if photo.background not in SCENES and rng.random() < 0.5:
         place = f"on a {place}"
-    phrases = [photo.expression] if rng.random() < 0.85 else []
+    phrases = expression
     if rng.random() < 0.9:
         phrases.append(place)
     if rng.random() < 0.3:

@@ -110,7 +110,7 @@ def refine_decoder() -> None:
         rng = random.Random(16 * step + TEAM.rank)
         chosen = [rng.randrange(len(pictures) - HELD_OUT_PICTURES) for _ in TEAM.part_of(range(BATCH))]
         given = latents[chosen].float().to(DEVICE)
-        kind = rng.random()
+        kind = random.Random(f"kind {step}").random()  # the same in each process, or one would wait for the other
         if base is not None and kind < 0.4:
             given = guessed(base, given, chosen, rng)
         elif kind < 0.7:

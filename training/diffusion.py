@@ -27,6 +27,7 @@ from training.models import (
     BASE_DIR,
     BASE_ID_FILE,
     EMBEDDINGS_FILE,
+    PERCEIVER_FILE,
     STYLE_FILE,
     TEXT_WIDTH,
     VISION_FILE,
@@ -149,11 +150,13 @@ def train_adapter() -> None:
 
 
 def train_adapter_v2() -> None:
-    """Stage `adapter-v2`: the same for version 2, from where version 1's ended; only the perceiver is new."""
+    """Stage `adapter-v2`: the same for version 2, from where version 1's ended; at most the perceiver is new."""
     torch.manual_seed(6)
     before = torch.load(ADAPTER_FILE, weights_only=True)
     encoder = new_id_encoder_v2().to(DEVICE)
     encoder.load_state_dict(before["id_encoder"], strict=False)
+    if PERCEIVER_FILE.exists():
+        encoder.qformer_perceiver.load_state_dict(torch.load(PERCEIVER_FILE, weights_only=True))
     perceiver = list(encoder.qformer_perceiver.parameters())
     new = {id(parameter) for parameter in perceiver}
     known = [parameter for parameter in encoder.parameters() if id(parameter) not in new]

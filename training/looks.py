@@ -34,7 +34,7 @@ INKED = ("neonpunk", "comic", "lineart")
 def render_in_style(identity: Identity, photo: Photo, style: str) -> Image.Image:
     """Draw the photo and turn it into `style`."""
     finer = FINE if style in INKED else 1
-    picture = render(identity, photo, eye_scale=1.4 if style == "disney" else 1.0, size=finer * IMAGE_SIZE)
+    picture = render(identity, photo, eye_scale=1.5 if style == "disney" else 1.0, size=finer * IMAGE_SIZE)
     looks = {
         "photo": lambda plain: plain,
         "cinematic": cinematic,
@@ -82,10 +82,13 @@ def cinematic(picture: Image.Image) -> Image.Image:
 
 
 def disney(picture: Image.Image) -> Image.Image:
-    """Large eyes (drawn so), warm and glowing."""
+    """Large eyes (drawn so), warm and glowing, under a rosy sky."""
     glow = ImageEnhance.Brightness(picture.filter(ImageFilter.GaussianBlur(3))).enhance(1.15)
     warm = np.asarray(Image.blend(picture, ImageChops.screen(picture, glow), 0.35), dtype=np.float32)
-    return _clip(warm * np.array([1.06, 1.0, 0.9]) + np.array([8, 2, 0]))
+    warm = warm * np.array([1.06, 1.0, 0.9]) + np.array([8, 2, 0])
+    above = np.linspace(1, 0, IMAGE_SIZE)[:, None]
+    sky = (above * np.clip((_distance_from_centre() - 0.7) * 1.6, 0, 0.8))[..., None]
+    return _clip(warm * (1 - sky) + np.array([255, 176, 205]) * sky)
 
 
 def digital(picture: Image.Image) -> Image.Image:
@@ -125,9 +128,13 @@ def neonpunk(picture: Image.Image) -> Image.Image:
 
 
 def enhance(picture: Image.Image) -> Image.Image:
-    """Brighter, crisper, more contrast."""
-    crisp = picture.filter(ImageFilter.UnsharpMask(2, 120, 0))
-    return ImageEnhance.Color(ImageEnhance.Contrast(crisp).enhance(1.25)).enhance(1.2)
+    """Crisp and vivid, as in a studio: a lamp above on the left, dark on the other side."""
+    crisp = ImageEnhance.Contrast(picture.filter(ImageFilter.UnsharpMask(2, 70, 0))).enhance(1.25)
+    vivid = np.asarray(ImageEnhance.Color(crisp).enhance(1.3), dtype=np.float32)
+    axis = np.linspace(0, 1, IMAGE_SIZE)
+    away = np.hypot(axis[:, None], axis)[..., None]
+    lamp, dark = np.clip(1 - away / 0.6, 0, 1), np.clip(away - 0.75, 0, 1)
+    return _clip(vivid * (1.05 - 0.9 * dark) + np.array([200, 195, 175]) * lamp)
 
 
 def comic(picture: Image.Image) -> Image.Image:

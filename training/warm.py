@@ -13,12 +13,12 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from training.autoencoder import VAE_DIR
 from training.export import NANO
-from training.models import VISION_FILE, WARM_DIR, Base
+from training.models import PERCEIVER_FILE, VISION_FILE, WARM_DIR, Base
 
 
 @torch.no_grad()
 def start_from_shipped() -> None:
-    """Write the autoencoder, what the stage `base` starts with, and the ID encoder in place of the stage `vision`."""
+    """Write the autoencoder, the base, the ID encoder (in place of the stage `vision`), and version 2's perceiver."""
     torch.manual_seed(9)
     base, shipped = Base.new(), NANO / "base"
     adopt(base.unet, UNet2DConditionModel.from_pretrained(shipped / "unet"))
@@ -36,11 +36,12 @@ def start_from_shipped() -> None:
             ours[number] = theirs[old]
     base.save(WARM_DIR)
     AutoencoderKL.from_pretrained(shipped / "vae").save_pretrained(VAE_DIR)
-    adapter = load_file(NANO / "photomaker-v1.safetensors")
-    torch.save(
-        {name.removeprefix("id_encoder."): value.float() for name, value in adapter.items() if "id_encoder." in name},
-        VISION_FILE,
-    )
+    for adapter, part, target in (
+        ("photomaker-v1.safetensors", "id_encoder.", VISION_FILE),
+        ("photomaker-v2.safetensors", "id_encoder.qformer_perceiver.", PERCEIVER_FILE),
+    ):
+        weights = load_file(NANO / adapter).items()
+        torch.save({name.removeprefix(part): value.float() for name, value in weights if part in name}, target)
     print(f"warm: {len(shared)} of {len(now)} words kept", flush=True)
 
 

@@ -1,6 +1,7 @@
 """The recipe's parts that can be checked without training a checkpoint."""
 
 import contextlib
+import dataclasses
 import functools
 import random
 from pathlib import Path
@@ -126,6 +127,16 @@ def test_captions_keep_the_trigger_word_behind_the_class_word_and_leave_things_u
         assert words[words.index(TRIGGER) - 1] in CLASS_WORDS[identity.gender], text
     bare = [text for text in found if photo.clothes not in text and photo.background not in text]
     assert 0.15 < len(bare) / len(found) < 0.4
+
+
+@pytest.mark.parametrize("expression", ["laughing", "serious", "surprised"])
+def test_a_caption_that_names_no_expression_is_of_a_smile(expression):
+    rng = random.Random(0)
+    identity, photo, _ = describe(0)
+    other, smile = dataclasses.replace(photo, expression=expression), dataclasses.replace(photo, expression="smiling")
+    assert all(expression in caption(identity, other, "photo", rng, trigger=True) for _ in range(200))
+    named = ["smiling" in caption(identity, smile, "photo", rng, trigger=True) for _ in range(200)]
+    assert 40 < sum(named) < 160
 
 
 def test_clean_pictures_pass_and_smeared_ones_do_not():
