@@ -43,7 +43,7 @@ SCHEDULE = Schedule(
 )
 JUDGED_FROM = 0.3
 """The share of the stage after which the discriminator has a say."""
-FEATURES_WEIGHT, VERDICT_WEIGHT = 0.1, 0.005
+FEATURES_WEIGHT, VERDICT_WEIGHT = 0.1, 0.01
 LATEST_GUESS = 350
 """Of a thousand timesteps; a later guess would not yet show this picture but any that fits the caption."""
 
