@@ -59,13 +59,16 @@ class Exchange:
         return {**CALLER, EXCHANGE_HEADER.decode(): self.id}
 
     async def hang_up(self) -> None:
-        """Tell the app that the caller has left; its answer is still waited for."""
-        with contextlib.suppress(httpx.HTTPError):
-            while self.id in self.runner.exchanges:
+        """Tell the app that the caller has left; its answer is still waited for.
+
+        Said again until it has been heard: the runner may be busy, or the request itself not have got there yet.
+        """
+        while self.id in self.runner.exchanges:
+            with contextlib.suppress(httpx.HTTPError):
                 response = await self.runner.request("GET", "/", {HANG_UP: self.id}, seconds=ASIDE_SECONDS)
                 if response.status_code == KNOWN:
                     return
-                await asyncio.sleep(POLL_SECONDS)  # the request itself has not got there yet
+            await asyncio.sleep(POLL_SECONDS)
 
 
 class Runner:

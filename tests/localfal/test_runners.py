@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import cast
 
 import httpx
 import pytest
@@ -119,6 +120,37 @@ def test_a_runner_that_cannot_be_launched_is_launched_later(monkeypatch: pytest.
             await until(lambda: len(ready) == 2)
 
     asyncio.run(scenario())
+
+
+def test_a_busy_runner_is_told_again_that_a_caller_has_left() -> None:
+    class Busy:
+        def __init__(self) -> None:
+            self.exchanges: dict[str, Exchange] = {}
+            self.told: list[httpx.Response | httpx.HTTPError] = []
+
+        async def request(self, *_: object, **__: object) -> httpx.Response:
+            answers = (
+                httpx.ReadTimeout("busy"),
+                httpx.ReadError("just closing"),
+                httpx.Response(404),
+                httpx.Response(200),
+            )
+            self.told.append(answers[len(self.told)])
+            if isinstance(self.told[-1], httpx.HTTPError):
+                raise self.told[-1]
+            return self.told[-1]
+
+    async def scenario() -> None:
+        runner = Busy()
+        exchange = Exchange(cast(Runner, runner), None)
+        runner.exchanges[exchange.id] = exchange
+        await exchange.hang_up()
+        assert len(runner.told) == 4
+        runner.exchanges.clear()
+        await exchange.hang_up()  # over: there is nobody to tell
+        assert len(runner.told) == 4
+
+    asyncio.run(asyncio.wait_for(scenario(), PATIENCE))
 
 
 def test_a_result_waits_for_room_on_the_disk(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
