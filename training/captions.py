@@ -199,14 +199,13 @@ def describe_photo(photo: Photo, rng: random.Random) -> tuple[str, list[str]]:
     """
     unsaid = rng.random() < UNSAID
     says_expression = photo.expression != USUAL_EXPRESSION or (not unsaid and rng.random() < 0.5)
-    expression = [photo.expression] if says_expression else []
+    phrases = [photo.expression] if says_expression else []
     if unsaid:
-        return "", expression
+        return "", phrases
     clothes = f" wearing a {photo.clothes_colour} {photo.clothes}" if rng.random() < 0.85 else ""
     place = PLACES[photo.background] if photo.background in SCENES else f"{photo.background} background"
     if photo.background not in SCENES and rng.random() < 0.5:
         place = f"on a {place}"
-    phrases = expression
     if rng.random() < 0.9:
         phrases.append(place)
     if rng.random() < 0.3:
