@@ -30,6 +30,7 @@ STAGES = {
     "style": ("training.diffusion", "train_style"),
     "judge": ("training.judge", "train_judge"),
     "smears": ("training.smears", "train_smears"),
+    "drawn": ("training.drawn", "draw"),
     "decoder": ("training.decoder", "refine_decoder"),
     "warm": ("training.warm", "start_from_shipped"),
     "samples": ("training.samples", "draw_samples"),
@@ -37,7 +38,7 @@ STAGES = {
 }
 
 ON_REQUEST = ("warm", "samples")
-IN_PARALLEL = ("vae", "base", "adapter", "adapter-v2", "style", "decoder")
+IN_PARALLEL = ("vae", "base", "adapter", "adapter-v2", "style", "drawn", "decoder")
 
 
 def main() -> None:

@@ -1,4 +1,8 @@
-"""Stage `decoder`: the decoder alone, until it draws crisp pictures from latents that are not quite right."""
+"""Stage `decoder`: the decoder alone, until it draws crisp pictures from latents that are not quite right.
+
+What to draw it learns from latents whose pictures are known. What crisp is, it learns from latents that were drawn
+(`drawn`) as well: nobody knows their pictures, but a discriminator tells them from renders.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +29,7 @@ from training.batches import tokenize
 from training.captions import caption
 from training.conditions import guess, noise
 from training.device import DEVICE, half_precision, per_step
+from training.drawn import DRAWN_DIR, load_drawn
 from training.lengths import LENGTHS
 from training.loop import Group, Schedule, groups_of, train
 from training.models import BASE_DIR, Base
@@ -41,48 +46,75 @@ SCHEDULE = Schedule(
     average_over=60,
     seed=1,
 )
-JUDGED_FROM = 0.3
+JUDGED_FROM = 0.1
 """The share of the stage after which the discriminator has a say."""
-FEATURES_WEIGHT, VERDICT_WEIGHT = 0.1, 0.01
+AMPLIFIED = 4.0
+"""What the discriminator is to see although it is faint."""
+FEATURES_WEIGHT, VERDICT_WEIGHT, VERDICT_ON_DRAWN, COLOUR_WEIGHT = 0.1, 0.004, 0.05, 2.0
+BLOT = 0.15
+"""How much a region that is to be flat may be off, of colours from -1 to 1."""
 LATEST_GUESS = 350
 """Of a thousand timesteps; a later guess would not yet show this picture but any that fits the caption."""
 
 
 class PatchDiscriminator(nn.Module):
-    """Tells patches of renders from patches of decoded latents (Isola et al., 2017)."""
+    """Tells patches of renders from patches of decoded latents (Isola et al., 2017).
+
+    What is wrong with those is faint: blots in what should be flat, and soft edges. So it is shown, beside the picture,
+    how each pixel stands out from those around it. Without, it learns nothing.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
             [
-                nn.Conv2d(3, 32, 4, 2, 1),
-                nn.Conv2d(32, 64, 4, 2, 1),
-                nn.Conv2d(64, 96, 3, 1, 1),
-                nn.Conv2d(96, 1, 3, 1, 1),
+                nn.Conv2d(9, 32, 4, 2, 1),
+                nn.Sequential(nn.LeakyReLU(0.2), nn.Conv2d(32, 64, 4, 2, 1), nn.GroupNorm(8, 64)),
+                nn.Sequential(nn.LeakyReLU(0.2), nn.Conv2d(64, 96, 3, 1, 1), nn.GroupNorm(8, 96)),
+                nn.Sequential(nn.LeakyReLU(0.2), nn.Conv2d(96, 128, 4, 2, 1), nn.GroupNorm(8, 128)),
+                nn.Sequential(nn.LeakyReLU(0.2), nn.Conv2d(128, 1, 3, 1, 1)),
             ]
         )
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, 0.2)
 
     def forward(self, pictures: Tensor) -> list[Tensor]:
         """Pictures [n, 3, h, w] → what each layer makes of them; the last one is the verdict on each patch."""
-        found = [pictures]
+        found = [torch.cat([pictures, outstanding(pictures)], 1)]
         for layer in self.layers:
-            found.append(layer(found[-1] if len(found) == 1 else F.leaky_relu(found[-1], 0.2)))
+            found.append(layer(found[-1]))
         return found[1:]
 
 
-def crispness_loss(discriminator: PatchDiscriminator, made: Tensor, wanted: Tensor) -> Tensor:
-    """What the decoder and the discriminator learn from each other, in one sum.
-
-    The decoder: to be taken for a render, and to cause the same features. The discriminator: the hinge loss.
+def outstanding(pictures: Tensor) -> Tensor:
+    """How each pixel differs from the mean of the nine by nine around it, and from that of a wider region, amplified:
+    [n, 6, h, w].
     """
+    around = F.avg_pool2d(F.pad(pictures, (4, 4, 4, 4), mode="replicate"), 9, 1)
+    wider = F.interpolate(F.avg_pool2d(pictures, 8), pictures.shape[-2:], mode="bilinear")
+    return AMPLIFIED * torch.cat([pictures - around, pictures - wider], 1)
+
+
+def crispness_loss(discriminator: PatchDiscriminator, made: Tensor, drawn: Tensor, wanted: Tensor) -> Tensor:
+    """For the decoder: to be taken for a render, and where it is known which, not for `drawn`, to look like that."""
     frozen = {name: parameter.detach() for name, parameter in discriminator.named_parameters()}
-    *seen, verdict = functional_call(discriminator, frozen, (made,))
+    *seen, verdict = functional_call(discriminator, frozen, (torch.cat([made, drawn]),))
     with torch.no_grad():
-        *right, _ = discriminator(wanted)
-    features = torch.stack([(one - other).abs().mean() for one, other in zip(seen, right, strict=True)]).mean()
-    on_made, on_wanted = discriminator(made.detach())[-1], discriminator(wanted)[-1]
-    hinge = F.relu(1 + on_made).mean() + F.relu(1 - on_wanted).mean()
-    return FEATURES_WEIGHT * features - VERDICT_WEIGHT * verdict.mean() + 0.1 * hinge
+        *right, _ = discriminator(wanted[: len(made)])
+    features = [(one[: len(made)] - other).abs().mean() for one, other in zip(seen, right, strict=True)]
+    weights = torch.tensor([VERDICT_WEIGHT] * len(made) + [VERDICT_ON_DRAWN] * len(drawn), device=made.device)
+    return FEATURES_WEIGHT * torch.stack(features).mean() - (weights * verdict.mean((1, 2, 3))).mean()
+
+
+def hinge_loss(discriminator: PatchDiscriminator, made: Tensor, wanted: Tensor) -> Tensor:
+    """For the discriminator."""
+    return F.relu(1 + discriminator(made.detach())[-1]).mean() + F.relu(1 - discriminator(wanted)[-1]).mean()
+
+
+def recoloured(made: Tensor, before: Tensor) -> Tensor:
+    """How far the mean colours of regions, one a latent, are from what they were; a blot may go unnoticed."""
+    return F.relu(F.avg_pool2d(made - before, 8).abs() - BLOT).mean()
 
 
 @torch.no_grad()
@@ -96,34 +128,48 @@ def guessed(base: Base, latents: Tensor, chosen: Sequence[int], rng: random.Rand
     return guess(noisy, timesteps, predicted.float())
 
 
+def not_quite_right(base: Base | None, latents: Tensor, chosen: Sequence[int], step: int, rng: random.Random) -> Tensor:
+    """Latents of pictures of the training set as the UNet takes them to be, or with a little noise, or as they are."""
+    kind = random.Random(f"kind {step}").random()  # the same in each process, or one would wait for the other
+    if base is not None and kind < 0.4:
+        return guessed(base, latents, chosen, rng)
+    return latents + rng.choice((0.1, 0.2, 0.3)) * torch.randn_like(latents) if kind < 0.7 else latents
+
+
 def refine_decoder() -> None:
-    """From the encoder's latents, the same with a little noise, and, where a base is trained, its guesses of them."""
+    """Half of each batch are latents of known pictures, the other half drawn ones, where some were drawn."""
     torch.manual_seed(1)
-    pictures, vae = load_pictures(), AutoencoderKL.from_pretrained(VAE_DIR).to(DEVICE)
+    pictures, latents = load_pictures(), torch.load(LATENTS_FILE, weights_only=True)
+    vae, before = (AutoencoderKL.from_pretrained(VAE_DIR).to(DEVICE) for _ in range(2))
     discriminator = PatchDiscriminator().to(DEVICE)
     base = Base.load(BASE_DIR) if BASE_DIR.exists() else None
     if base is not None:
         base.freeze()
-    latents = torch.load(LATENTS_FILE, weights_only=True)
+    drawn_like, drawn = load_drawn() if DRAWN_DIR.exists() else ([], latents[:0])
 
     def loss_at(step: int) -> Tensor:
         rng = random.Random(16 * step + TEAM.rank)
-        chosen = [rng.randrange(len(pictures) - HELD_OUT_PICTURES) for _ in TEAM.part_of(range(BATCH))]
-        given = latents[chosen].float().to(DEVICE)
-        kind = random.Random(f"kind {step}").random()  # the same in each process, or one would wait for the other
-        if base is not None and kind < 0.4:
-            given = guessed(base, given, chosen, rng)
-        elif kind < 0.7:
-            given = given + rng.choice((0.1, 0.2, 0.3)) * torch.randn_like(given)
-        wanted = to_tensor(np.stack([pictures[index] for index in chosen])).to(DEVICE)
+        count = len(TEAM.part_of(range(BATCH // 2 if drawn_like else BATCH)))
+        chosen = [rng.randrange(len(pictures) - HELD_OUT_PICTURES) for _ in range(count)]
+        known = not_quite_right(base, latents[chosen].float().to(DEVICE), chosen, step, rng)
+        imagined = rng.sample(range(len(drawn_like)), count if drawn_like else 0)
+        given = torch.cat([known, drawn[imagined].float().to(DEVICE)]) / vae.config.scaling_factor
+        shown = [*chosen, *(drawn_like[place] for place in imagined)]
+        wanted = to_tensor(np.stack([pictures[index] for index in shown])).to(DEVICE)
         with half_precision():
-            made = vae.decode(given / vae.config.scaling_factor).sample.float()
-            judged = crispness_loss(discriminator, made, wanted).float()
-        loss = reconstruction_loss(made, wanted)
-        return loss + judged if step >= JUDGED_FROM * SCHEDULE.steps else loss + 0 * judged
+            every = vae.decode(given).sample.float()
+            made, made_of_drawn = every[:count], every[count:]
+            loss = reconstruction_loss(made, wanted[:count]) + hinge_loss(discriminator, every, wanted).float()
+            if imagined:
+                with torch.no_grad():
+                    made_before = before.decode(given[count:]).sample.float()
+                loss = loss + COLOUR_WEIGHT * recoloured(made_of_drawn, made_before)
+            if step >= JUDGED_FROM * SCHEDULE.steps:
+                loss = loss + crispness_loss(discriminator, made, made_of_drawn, wanted).float()
+        return loss
 
     groups = [*groups_of(vae.decoder), Group(list(vae.post_quant_conv.parameters()))]
-    groups.append(Group(list(discriminator.parameters()), factor=0.3))
+    groups.append(Group(list(discriminator.parameters()), factor=2.0))
     train("decoder", groups, SCHEDULE, loss_at, lambda: vae.save_pretrained(REFINED_VAE_DIR))
     if TEAM.rank == 0:
         print_quality(vae)

@@ -12,7 +12,7 @@ from PIL import ImageFilter
 from torch import nn
 
 from photomaker.method.prompts import TRIGGER
-from training import loop, team
+from training import drawn, loop, team
 from training.batches import Ahead, window_at
 from training.captions import CLASS_WORDS, caption
 from training.cases import cases, renders
@@ -137,6 +137,17 @@ def test_a_caption_that_names_no_expression_is_of_a_smile(expression):
     assert all(expression in caption(identity, other, "photo", rng, trigger=True) for _ in range(200))
     named = ["smiling" in caption(identity, smile, "photo", rng, trigger=True) for _ in range(200)]
     assert 40 < sum(named) < 160
+
+
+def test_the_decoder_gets_the_latents_that_were_drawn_so_far_each_with_its_picture(tmp_path, monkeypatch):
+    monkeypatch.setattr(drawn, "DRAWN_DIR", tmp_path)
+    asked = drawn.wanted_pictures()
+    for index in (asked[5], asked[2]):
+        torch.save(torch.full((1, 16, 2, 2), float(index)), drawn.file_of(index))
+        assert describe(index)[2] not in drawn.UNWANTED
+    indices, latents = drawn.load_drawn()
+    assert indices == [asked[2], asked[5]]
+    assert latents[:, 0, 0, 0].tolist() == indices
 
 
 def test_clean_pictures_pass_and_smeared_ones_do_not():
