@@ -25,7 +25,7 @@ from training.team import TEAM
 DRAWN_DIR = WORK / "drawn"
 COUNT = 1600
 STEPS = 25
-"""Half as many as the product's default: twice as many latents in the time, and as wrong."""
+"""Half as many as the product's default, for twice as many latents in the time."""
 UNWANTED = ("blurry", LORA_STYLE)
 
 
@@ -52,7 +52,7 @@ def file_of(index: int) -> Path:
 
 
 def draw() -> None:
-    """Draw them; those that are there already stay."""
+    """Draw them; those that are there already stay, so a base that was trained further wants the folder deleted."""
     pipe, pictures = drawing_pipeline(), load_pictures()
     DRAWN_DIR.mkdir(exist_ok=True)
     for place, index in enumerate(TEAM.part_of(wanted_pictures())):
