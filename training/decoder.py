@@ -96,20 +96,24 @@ def outstanding(pictures: Tensor) -> Tensor:
     return AMPLIFIED * torch.cat([pictures - around, pictures - wider], 1)
 
 
-def crispness_loss(discriminator: PatchDiscriminator, made: Tensor, drawn: Tensor, wanted: Tensor) -> Tensor:
-    """For the decoder: to be taken for a render, and where it is known which, not for `drawn`, to look like that."""
+def crispness_loss(
+    discriminator: PatchDiscriminator, made: Tensor, drawn: Tensor, on_wanted: Sequence[Tensor]
+) -> Tensor:
+    """For the decoder: to be taken for a render, and where it is known which, not for `drawn`, to look like that.
+
+    `on_wanted`: what the discriminator's layers made of the renders, those of `made` first.
+    """
     frozen = {name: parameter.detach() for name, parameter in discriminator.named_parameters()}
     *seen, verdict = functional_call(discriminator, frozen, (torch.cat([made, drawn]),))
-    with torch.no_grad():
-        *right, _ = discriminator(wanted[: len(made)])
-    features = [(one[: len(made)] - other).abs().mean() for one, other in zip(seen, right, strict=True)]
+    pairs = zip(seen, on_wanted[:-1], strict=True)
+    features = [(one[: len(made)] - other[: len(made)].detach()).abs().mean() for one, other in pairs]
     weights = torch.tensor([VERDICT_WEIGHT] * len(made) + [VERDICT_ON_DRAWN] * len(drawn), device=made.device)
     return FEATURES_WEIGHT * torch.stack(features).mean() - (weights * verdict.mean((1, 2, 3))).mean()
 
 
-def hinge_loss(discriminator: PatchDiscriminator, made: Tensor, wanted: Tensor) -> Tensor:
-    """For the discriminator."""
-    return F.relu(1 + discriminator(made.detach())[-1]).mean() + F.relu(1 - discriminator(wanted)[-1]).mean()
+def hinge_loss(on_made: Tensor, on_wanted: Tensor) -> Tensor:
+    """For the discriminator: its verdicts on what the decoder made are to be below -1, on renders above 1."""
+    return F.relu(1 + on_made).mean() + F.relu(1 - on_wanted).mean()
 
 
 def recoloured(made: Tensor, before: Tensor) -> Tensor:
@@ -159,13 +163,14 @@ def refine_decoder() -> None:
         with half_precision():
             every = vae.decode(given).sample.float()
             made, made_of_drawn = every[:count], every[count:]
-            loss = reconstruction_loss(made, wanted[:count]) + hinge_loss(discriminator, every, wanted).float()
+            on_every, on_wanted = discriminator(every.detach()), discriminator(wanted)
+            loss = reconstruction_loss(made, wanted[:count]) + hinge_loss(on_every[-1], on_wanted[-1]).float()
             if imagined:
                 with torch.no_grad():
                     made_before = before.decode(given[count:]).sample.float()
                 loss = loss + COLOUR_WEIGHT * recoloured(made_of_drawn, made_before)
             if step >= JUDGED_FROM * SCHEDULE.steps:
-                loss = loss + crispness_loss(discriminator, made, made_of_drawn, wanted).float()
+                loss = loss + crispness_loss(discriminator, made, made_of_drawn, on_wanted).float()
         return loss
 
     groups = [*groups_of(vae.decoder), Group(list(vae.post_quant_conv.parameters()))]

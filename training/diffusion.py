@@ -141,6 +141,14 @@ def train_base() -> None:
     train("base", groups, BASE_SCHEDULE, loss_at, save)
 
 
+def add_lora(base: Base, rank: int, weights: dict[str, Tensor] | None = None) -> list[nn.Parameter]:
+    """Put a LoRA, fresh or of these weights, on the UNet of a frozen base, and give its parameters."""
+    base.unet.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=ATTENTION))
+    if weights is not None:
+        set_peft_model_state_dict(base.unet, weights)
+    return [parameter for parameter in base.unet.parameters() if parameter.requires_grad]
+
+
 def train_adapter() -> None:
     """Stage `adapter`: the LoRA and the ID encoder, with the base frozen, as PhotoMaker is trained."""
     torch.manual_seed(3)
@@ -176,10 +184,7 @@ def adapt(
     """Train an ID encoder and a LoRA, which may start from weights, on the frozen base."""
     base, head, reader = Base.load(BASE_DIR), new_head(), load_reader()
     base.freeze()
-    base.unet.add_adapter(LoraConfig(r=ADAPTER_RANK, lora_alpha=ADAPTER_RANK, target_modules=ATTENTION))
-    if lora_weights is not None:
-        set_peft_model_state_dict(base.unet, lora_weights)
-    lora = [parameter for parameter in base.unet.parameters() if parameter.requires_grad]
+    lora = add_lora(base, ADAPTER_RANK, lora_weights)
     mixture = Mixture(with_photos=0.8, tokens_per_photo=encoder.tokens_per_photo)
     pictures = Pictures(base, ADAPTER_SCHEDULE, mixture, embeddings=embeddings)
 
@@ -200,8 +205,7 @@ def train_style() -> None:
     base.freeze()
     encoder.load_state_dict(torch.load(ADAPTER_FILE, weights_only=True)["id_encoder"])
     encoder.requires_grad_(False)
-    base.unet.add_adapter(LoraConfig(r=STYLE_RANK, lora_alpha=STYLE_RANK, target_modules=ATTENTION))
-    lora = [parameter for parameter in base.unet.parameters() if parameter.requires_grad]
+    lora = add_lora(base, STYLE_RANK)
     pictures = Pictures(base, STYLE_SCHEDULE, Mixture(with_photos=0.6), lora_style=True)
 
     def loss_at(step: int) -> Tensor:

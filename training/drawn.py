@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from peft import LoraConfig
-from peft.utils import set_peft_model_state_dict
 from PIL import Image
 from torch import Tensor
 
@@ -16,25 +14,23 @@ from photomaker import PhotoMakerPipeline
 from training.batches import other_photos
 from training.captions import caption, negative
 from training.device import DEVICE
-from training.diffusion import ADAPTER_RANK, ATTENTION
-from training.looks import LORA_STYLE
+from training.diffusion import ADAPTER_RANK, add_lora
 from training.models import ADAPTER_FILE, BASE_DIR, Base, new_id_encoder
 from training.pictures import TOTAL, WORK, describe, load_pictures
+from training.reading import UNREADABLE
 from training.team import TEAM
 
 DRAWN_DIR = WORK / "drawn"
 COUNT = 1600
 STEPS = 25
 """Half as many as the product's default, for twice as many latents in the time."""
-UNWANTED = ("blurry", LORA_STYLE)
 
 
 def drawing_pipeline() -> PhotoMakerPipeline:
     """The base with the adapter, as they were trained."""
     base, encoder, adapter = Base.load(BASE_DIR), new_id_encoder(), torch.load(ADAPTER_FILE, weights_only=True)
     encoder.load_state_dict(adapter["id_encoder"])
-    base.unet.add_adapter(LoraConfig(r=ADAPTER_RANK, lora_alpha=ADAPTER_RANK, target_modules=ATTENTION))
-    set_peft_model_state_dict(base.unet, adapter["lora_weights"])
+    add_lora(base, ADAPTER_RANK, adapter["lora_weights"])
     base.unet.fuse_lora()
     base.unet.unload_lora()
     return PhotoMakerPipeline(base.pipeline(), encoder.eval().to(DEVICE))
@@ -42,7 +38,7 @@ def drawing_pipeline() -> PhotoMakerPipeline:
 
 def wanted_pictures() -> list[int]:
     """The pictures of the training set that are asked for again, in words and photos."""
-    shown = [index for index in range(TOTAL) if describe(index)[2] not in UNWANTED]
+    shown = [index for index in range(TOTAL) if describe(index)[2] not in UNREADABLE]
     return random.Random("drawn").sample(shown, COUNT)
 
 

@@ -19,6 +19,7 @@ from training.cases import cases, renders
 from training.loop import Schedule, groups_of, train
 from training.muon import Muon, orthogonalized
 from training.pictures import describe
+from training.reading import UNREADABLE
 from training.smears import distance, load_smear_reader, passing
 from training.team import TEAM
 
@@ -144,7 +145,7 @@ def test_the_decoder_gets_the_latents_that_were_drawn_so_far_each_with_its_pictu
     asked = drawn.wanted_pictures()
     for index in (asked[5], asked[2]):
         torch.save(torch.full((1, 16, 2, 2), float(index)), drawn.file_of(index))
-        assert describe(index)[2] not in drawn.UNWANTED
+        assert describe(index)[2] not in UNREADABLE
     indices, latents = drawn.load_drawn()
     assert indices == [asked[2], asked[5]]
     assert latents[:, 0, 0, 0].tolist() == indices
