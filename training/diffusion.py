@@ -64,7 +64,7 @@ ATTENTION = ["to_k", "to_q", "to_v", "to_out.0"]
 
 class Pictures:
     """The latents of the training set, and the batches of a stage: every picture once an epoch, in a new order each,
-    and those in a named style twice, as each style has but a few.
+    and those in a named style twice, as each style has but a few; those with spikes, which are hard, twice that.
     """
 
     def __init__(
@@ -82,6 +82,7 @@ class Pictures:
         looks = [describe(index)[2] for index in range(TOTAL)]
         self.indices = [index for index, look in enumerate(looks) if (look == LORA_STYLE) == lora_style]
         self.indices += [index for index in self.indices if looks[index] in STYLES]
+        self.indices += [index for index in self.indices if describe(index)[0].hair_style == "spiky"]
         self.order = functools.lru_cache(maxsize=2)(self._order)
         self.batch = Ahead(self._batch, schedule.steps)
 

@@ -1,4 +1,4 @@
-"""How long nano is trained: from nothing, or further from what ships.
+"""How long nano is trained, and how: from nothing, or further from what ships.
 
 `NANO_FURTHER=1` in the environment chooses the latter: the stage `warm` comes before `latents` then, and brings the
 autoencoder, the base and the ID encoder.
@@ -12,13 +12,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Lengths:
-    """How many pictures a stage sees, with noise; `rate` is the multiple of the base's learning rates."""
+    """How many pictures a stage sees, with noise; `rate` is the multiple of the base's learning rates, and
+    `reading_weight` what the reader's verdicts count in the loss: the more while there is much to read wrongly.
+    """
 
     base_samples: int
     adapter_samples: int
     style_samples: int
     decoder_samples: int
     rate: float
+    reading_weight: float
 
 
 FROM_NOTHING = Lengths(
@@ -27,6 +30,7 @@ FROM_NOTHING = Lengths(
     style_samples=24_000,
     decoder_samples=64_000,
     rate=1.0,
+    reading_weight=0.01,
 )
 FURTHER = Lengths(
     base_samples=294_400,
@@ -34,5 +38,6 @@ FURTHER = Lengths(
     style_samples=12_800,
     decoder_samples=6_400,
     rate=0.6,
+    reading_weight=0.003,
 )
 LENGTHS = FURTHER if os.environ.get("NANO_FURTHER") else FROM_NOTHING
