@@ -27,7 +27,7 @@ LORA_STYLE = "watercolour"
 """The look of the style LoRA: no caption teaches it."""
 
 FINE = 2
-INKED = ("neonpunk", "comic", "lineart")
+INKED = ("neonpunk", "comic", "lineart", LORA_STYLE)
 """Drawn `FINE` times as large and reduced: lines found in a picture are as jagged as its pixels are large."""
 
 
@@ -61,8 +61,8 @@ def edges(picture: Image.Image, strength: float, threshold: int = 28) -> Image.I
 
 
 @functools.cache
-def _distance_from_centre() -> np.ndarray:
-    axis = np.linspace(-1, 1, IMAGE_SIZE)
+def _distance_from_centre(side: int = IMAGE_SIZE) -> np.ndarray:
+    axis = np.linspace(-1, 1, side)
     return np.hypot(axis[:, None], axis[None, :])
 
 
@@ -178,9 +178,9 @@ def watercolour(picture: Image.Image) -> Image.Image:
     """Pastel washes that fade to paper at the rim, with pencil edges."""
     flat = np.asarray(picture.filter(ImageFilter.ModeFilter(5)), dtype=np.float32)
     washed = flat * 0.62 + np.array([255, 250, 238]) * 0.38
-    from_left, from_top = np.linspace(-1, 1, IMAGE_SIZE), np.linspace(-1, 1, IMAGE_SIZE)[:, None]
-    angle = np.arctan2(from_top, from_left)
-    rim = np.clip((_distance_from_centre() - 0.86 - 0.05 * np.sin(9 * angle)) * 9, 0, 1)[..., None]
+    axis = np.linspace(-1, 1, picture.width)
+    angle = np.arctan2(axis[:, None], axis)
+    rim = np.clip((_distance_from_centre(picture.width) - 0.86 - 0.05 * np.sin(9 * angle)) * 9, 0, 1)[..., None]
     result = _clip(washed * (1 - rim) + np.array([252, 247, 236]) * rim)
     line = ImageChops.multiply(edges(picture, 1.2), _clip(255 * (1 - rim[..., 0])))
     result.paste((88, 70, 84), (0, 0), line)

@@ -3,9 +3,11 @@
 import contextlib
 import dataclasses
 import functools
+import itertools
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import ImageFilter
@@ -16,6 +18,7 @@ from training import drawn, loop, team
 from training.batches import Ahead, window_at
 from training.captions import CLASS_WORDS, caption
 from training.cases import cases, renders
+from training.looks import LORA_STYLE, STYLES, render_in_style
 from training.loop import Schedule, groups_of, train
 from training.muon import Muon, orthogonalized
 from training.pictures import describe
@@ -160,3 +163,21 @@ def test_clean_pictures_pass_and_smeared_ones_do_not():
         assert passing(reader, clean) > 0.85
         assert passing(reader, smeared) < 0.15
         assert distance(reader, smeared, clean) > distance(reader, renders(chosen[::-1], side), clean) + 5
+
+
+@pytest.mark.parametrize("look", [*STYLES, LORA_STYLE])
+def test_every_look_shows_the_colour_of_the_eyes(look):
+    """Ink around an iris of a few pixels must leave some of it."""
+    identity, photo, _ = next(
+        described
+        for described in map(describe, range(1000))
+        if described[1].expression == "serious" and described[0].glasses == "none"
+    )
+    colours = ("brown", "blue", "green")
+    drawn_with = {
+        eyes: np.asarray(render_in_style(dataclasses.replace(identity, eyes=eyes), photo, look), dtype=int)
+        for eyes in colours
+    }
+    for one, other in itertools.combinations(colours, 2):
+        difference = np.abs(drawn_with[one] - drawn_with[other]).max(-1)
+        assert (difference > 20).sum() > 30, (one, other)  # of 255; pixels of both eyes
