@@ -66,13 +66,21 @@ def start(cache: Path) -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
 
 
 def unfinished(cache: Path) -> list[Path]:
-    return list(cache.rglob("*.incomplete"))
+    """What is on its way; a walk, unlike a glob, may meet folders that come and go."""
+    return [Path(folder, name) for folder, _, names in os.walk(cache) for name in names if name.endswith(".incomplete")]
+
+
+def stalled(cache: Path) -> bool:
+    """Whether all is there that the hub sends before it stalls, in the library's whole chunks of 10 MiB."""
+    try:
+        return any(path.stat().st_size == 30 * MIB for path in unfinished(cache))
+    except FileNotFoundError:  # a small one has just been finished
+        return False
 
 
 def kill_midway(process: subprocess.Popen[bytes], cache: Path) -> int:
     """Kill a stalled download; returns how many bytes of the file are on the disk."""
-    # what the hub sends before it stalls, in the library's whole chunks of 10 MiB
-    eventually(lambda: any(path.stat().st_size == 30 * MIB for path in unfinished(cache)), 60)
+    eventually(lambda: stalled(cache), 60)
     process.kill()
     process.wait()
     assert unfinished(cache)
