@@ -48,11 +48,11 @@ def plain_attention() -> AbstractContextManager[object]:
     return sdpa_kernel(SDPBackend.MATH) if DEVICE.type == "cpu" else nullcontext()
 
 
-def noise(latents: Tensor, latest: int = 1000) -> tuple[Tensor, Tensor, Tensor]:
-    """Noisy latents, their timesteps (all before `latest`), and the velocities to predict."""
+def noise(latents: Tensor, latest: int = 1000, towards_detail: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+    """Noisy latents, their timesteps (all before `latest`, evenly unless towards detail), and velocities to predict."""
     count = len(latents)
     spread = (torch.arange(count) + torch.rand(count)) / count
-    timesteps = (latest * spread**TOWARDS_DETAIL).long().clamp(0, latest - 1).to(latents.device)
+    timesteps = (latest * spread**towards_detail).long().clamp(0, latest - 1).to(latents.device)
     signal = SIGNAL.to(latents.device)[timesteps].view(-1, 1, 1, 1)
     random_part = torch.randn_like(latents)
     noisy = signal.sqrt() * latents + (1 - signal).sqrt() * random_part
@@ -90,7 +90,7 @@ def diffusion_loss(
     the latents that the UNet has in mind show the attributes, the less the noisier they were.
     """
     prompts = batch.prompts.on_device()
-    noisy, timesteps, wanted = noise(batch.latents.to(DEVICE).repeat(LEVELS, 1, 1, 1))
+    noisy, timesteps, wanted = noise(batch.latents.to(DEVICE).repeat(LEVELS, 1, 1, 1), towards_detail=TOWARDS_DETAIL)
     unnamed = misread_guess = torch.zeros((), device=DEVICE)
     with half_precision(), plain_attention():
         sequence, pooled = base.encode(prompts.ids, prompts.ids_2)

@@ -79,10 +79,10 @@ class Pictures:
         self.base, self.mixture, self.seed = base, mixture, schedule.seed
         self.latents, self.pictures = torch.load(LATENTS_FILE, weights_only=True), load_pictures()
         self.embeddings = embeddings
-        looks = [describe(index)[2] for index in range(TOTAL)]
-        self.indices = [index for index, look in enumerate(looks) if (look == LORA_STYLE) == lora_style]
-        self.indices += [index for index in self.indices if looks[index] in STYLES]
-        self.indices += [index for index in self.indices if describe(index)[0].hair_style == "spiky"]
+        described = [describe(index) for index in range(TOTAL)]
+        self.indices = [index for index, (_, _, look) in enumerate(described) if (look == LORA_STYLE) == lora_style]
+        self.indices += [index for index in self.indices if described[index][2] in STYLES]
+        self.indices += [index for index in self.indices if described[index][0].hair_style == "spiky"]
         self.order = functools.lru_cache(maxsize=2)(self._order)
         self.batch = Ahead(self._batch, schedule.steps)
 
