@@ -33,11 +33,12 @@ STAGES = {
     "drawn": ("training.drawn", "draw"),
     "decoder": ("training.decoder", "refine_decoder"),
     "warm": ("training.warm", "start_from_shipped"),
+    "wider": ("training.wider", "widen"),
     "samples": ("training.samples", "draw_samples"),
     "export": ("training.export", "export"),
 }
 
-ON_REQUEST = ("warm", "samples")
+ON_REQUEST = ("warm", "wider", "samples")
 IN_PARALLEL = ("vae", "base", "adapter", "adapter-v2", "style", "drawn", "decoder")
 
 

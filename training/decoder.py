@@ -40,17 +40,18 @@ BATCH = per_step(cpu=8, gpu=32)
 SCHEDULE = Schedule(
     steps=LENGTHS.decoder_samples // BATCH,
     rate=3e-4,
-    matrix_rate=3e-4,
+    matrix_rate=6e-4,
     flat=0.3,
     save_every=100,
-    average_over=60,
+    average_over=100,
     seed=1,
 )
 JUDGED_FROM = 0.1
 """The share of the stage after which the discriminator has a say."""
 AMPLIFIED = 4.0
 """What the discriminator is to see although it is faint."""
-FEATURES_WEIGHT, VERDICT_WEIGHT, VERDICT_ON_DRAWN, COLOUR_WEIGHT = 0.1, 0.004, 0.05, 2.0
+LIKENESS_WEIGHT, FEATURES_WEIGHT, COLOUR_WEIGHT = 2.0, 0.1, 2.0
+VERDICT_WEIGHT, VERDICT_ON_DRAWN = 0.004, 0.05
 BLOT = 0.15
 """How much a region that is to be flat may be off, of colours from -1 to 1."""
 LATEST_GUESS = 350
@@ -164,7 +165,8 @@ def refine_decoder() -> None:
             every = vae.decode(given).sample.float()
             made, made_of_drawn = every[:count], every[count:]
             on_every, on_wanted = discriminator(every.detach()), discriminator(wanted)
-            loss = reconstruction_loss(made, wanted[:count]) + hinge_loss(on_every[-1], on_wanted[-1]).float()
+            loss = LIKENESS_WEIGHT * reconstruction_loss(made, wanted[:count])
+            loss = loss + hinge_loss(on_every[-1], on_wanted[-1]).float()
             if imagined:
                 with torch.no_grad():
                     made_before = before.decode(given[count:]).sample.float()

@@ -31,7 +31,6 @@ from training.models import (
     STYLE_FILE,
     TEXT_WIDTH,
     VISION_FILE,
-    WARM_DIR,
     Base,
     new_id_encoder,
     new_id_encoder_v2,
@@ -119,9 +118,12 @@ def new_head() -> nn.Linear:
 
 
 def train_base() -> None:
-    """Stage `base`: UNet, text encoders and an ID encoder together, on captions with and without photos."""
+    """Stage `base`: UNet, text encoders and an ID encoder together, on captions with and without photos.
+
+    It goes on from a base that is there (`warm`).
+    """
     torch.manual_seed(2)
-    base = Base.load(WARM_DIR) if WARM_DIR.exists() else Base.new()
+    base = Base.load(BASE_DIR) if BASE_DIR.exists() else Base.new()
     encoder, head, reader = new_id_encoder().to(DEVICE), new_head(), load_reader()
     encoder.load_state_dict(torch.load(VISION_FILE, weights_only=True))
     pictures = Pictures(base, BASE_SCHEDULE, Mixture(with_photos=0.72))

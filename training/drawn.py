@@ -13,6 +13,7 @@ from torch import Tensor
 from photomaker import PhotoMakerPipeline
 from training.batches import other_photos
 from training.captions import caption, negative
+from training.cases import load_nano
 from training.device import DEVICE
 from training.diffusion import ADAPTER_RANK, add_lora
 from training.models import ADAPTER_FILE, BASE_DIR, Base, new_id_encoder
@@ -27,7 +28,9 @@ STEPS = 25
 
 
 def drawing_pipeline() -> PhotoMakerPipeline:
-    """The base with the adapter, as they were trained."""
+    """The base with the adapter, as they were trained, or as they ship, if no adapter was."""
+    if not ADAPTER_FILE.exists():
+        return load_nano()
     base, encoder, adapter = Base.load(BASE_DIR), new_id_encoder(), torch.load(ADAPTER_FILE, weights_only=True)
     encoder.load_state_dict(adapter["id_encoder"])
     add_lora(base, ADAPTER_RANK, adapter["lora_weights"])

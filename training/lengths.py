@@ -36,7 +36,7 @@ FURTHER = Lengths(
     base_samples=294_400,
     adapter_samples=22_400,
     style_samples=12_800,
-    decoder_samples=6_400,
+    decoder_samples=8_800,
     rate=0.6,
     reading_weight=0.003,
 )

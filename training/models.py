@@ -193,7 +193,6 @@ def signal_levels() -> Tensor:
 
 
 VISION_FILE = WORK / "vision.pt"
-WARM_DIR = WORK / "warm"
 BASE_DIR = WORK / "base"
 BASE_ID_FILE = WORK / "base-id-encoder.pt"
 ADAPTER_FILE = WORK / "adapter.pt"

@@ -13,7 +13,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from training.autoencoder import VAE_DIR
 from training.export import NANO
-from training.models import PERCEIVER_FILE, VISION_FILE, WARM_DIR, Base
+from training.models import BASE_DIR, PERCEIVER_FILE, VISION_FILE, Base
 
 
 @torch.no_grad()
@@ -34,7 +34,7 @@ def start_from_shipped() -> None:
         ours, theirs = encoder.get_input_embeddings().weight, trained.get_input_embeddings().weight
         for number, old in shared:
             ours[number] = theirs[old]
-    base.save(WARM_DIR)
+    base.save(BASE_DIR)
     AutoencoderKL.from_pretrained(shipped / "vae").save_pretrained(VAE_DIR)
     for adapter, part, target in (
         ("photomaker-v1.safetensors", "id_encoder.", VISION_FILE),

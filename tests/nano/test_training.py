@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderKL
 from PIL import ImageFilter
 from torch import nn
 
@@ -25,6 +26,7 @@ from training.pictures import describe
 from training.reading import UNREADABLE
 from training.smears import distance, load_smear_reader, passing
 from training.team import TEAM
+from training.wider import widened
 
 
 def run(stop_before: int | None = None) -> list[float]:
@@ -152,6 +154,22 @@ def test_the_decoder_gets_the_latents_that_were_drawn_so_far_each_with_its_pictu
     indices, latents = drawn.load_drawn()
     assert indices == [asked[2], asked[5]]
     assert latents[:, 0, 0, 0].tolist() == indices
+
+
+def test_a_wider_autoencoder_computes_the_same_and_its_twins_learn_different_things():
+    torch.manual_seed(0)
+    sizes = {"down_block_types": ["DownEncoderBlock2D"] * 2, "up_block_types": ["UpDecoderBlock2D"] * 2}
+    before = AutoencoderKL(**sizes, block_out_channels=[4, 6], layers_per_block=1, norm_num_groups=2)
+    wide = widened(before, (8, 6))
+    assert sum(p.numel() for p in wide.parameters()) > sum(p.numel() for p in before.parameters())
+    pictures = torch.rand(2, 3, 16, 16)
+    latents = before.encode(pictures).latent_dist.mean
+    torch.testing.assert_close(wide.encode(pictures).latent_dist.mean, latents, rtol=1e-4, atol=1e-5)
+    drawn = wide.decode(latents).sample
+    torch.testing.assert_close(drawn, before.decode(latents).sample, rtol=1e-4, atol=1e-5)
+    (drawn - pictures).square().mean().backward()
+    one, other = wide.decoder.conv_norm_out.weight.grad.unflatten(0, (-1, 2)).unbind(1)
+    assert (one - other).abs().min() > 0
 
 
 def test_clean_pictures_pass_and_smeared_ones_do_not():
