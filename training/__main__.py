@@ -34,12 +34,13 @@ STAGES = {
     "decoder": ("training.decoder", "refine_decoder"),
     "warm": ("training.warm", "start_from_shipped"),
     "wider": ("training.wider", "widen"),
+    "polish": ("training.polish", "polish"),
     "samples": ("training.samples", "draw_samples"),
     "export": ("training.export", "export"),
 }
 
-ON_REQUEST = ("warm", "wider", "samples")
-IN_PARALLEL = ("vae", "base", "adapter", "adapter-v2", "style", "drawn", "decoder")
+ON_REQUEST = ("warm", "wider", "polish", "samples")
+IN_PARALLEL = ("vae", "base", "adapter", "adapter-v2", "style", "drawn", "decoder", "polish")
 
 
 def main() -> None:

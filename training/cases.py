@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from photomaker import PhotoMakerPipeline
-from photomaker.deployment import Deployment, on_disk
+from photomaker.deployment import BasePipeline, Deployment, on_disk
 from training.avatar import IMAGE_SIZE, render
 from training.export import NANO
 from training.identity import HELD_OUT, Identity, Photo, draw_identity, draw_photo
@@ -82,11 +82,14 @@ def deployment_of(checkpoint: Path) -> Deployment:
     return Deployment.read(checkpoint / "fal.toml" if checkpoint.is_dir() else checkpoint)
 
 
-def load_nano(checkpoint: Path = NANO) -> PhotoMakerPipeline:
-    """The pipeline `photomaker` of a checkpoint."""
-    settings = deployment_of(checkpoint).pipelines["photomaker"]
+def load_nano(checkpoint: Path = NANO, name: BasePipeline = "photomaker") -> PhotoMakerPipeline:
+    """A pipeline of a checkpoint."""
+    settings = deployment_of(checkpoint).pipelines[name]
     return PhotoMakerPipeline.from_pretrained(
-        on_disk(settings.base), on_disk(settings.adapter), scheduler=settings.scheduler
+        on_disk(settings.base),
+        on_disk(settings.adapter),
+        loras=[(on_disk(lora.path), lora.weight) for lora in settings.loras],
+        scheduler=settings.scheduler,
     )
 
 

@@ -83,12 +83,12 @@ class Pictures:
         self.indices += [index for index in self.indices if described[index][2] in STYLES]
         self.indices += [index for index in self.indices if described[index][0].hair_style == "spiky"]
         self.order = functools.lru_cache(maxsize=2)(self._order)
-        self.batch = Ahead(self._batch, schedule.steps)
+        self.batch = Ahead(self.batch_at, schedule.steps)
 
     def _order(self, epoch: int) -> list[int]:
         return random.Random(f"{self.seed} {epoch}").sample(self.indices, len(self.indices))
 
-    def _batch(self, step: int) -> Batch:
+    def batch_at(self, step: int) -> Batch:
         """This process's part of one step's batch."""
         epoch, place = divmod(step, len(self.indices) // BATCH)
         chosen = list(TEAM.part_of(self.order(epoch)[place * BATCH : (place + 1) * BATCH]))

@@ -20,6 +20,7 @@ class Lengths:
     adapter_samples: int
     style_samples: int
     decoder_samples: int
+    polish_samples: int
     rate: float
     reading_weight: float
 
@@ -29,6 +30,7 @@ FROM_NOTHING = Lengths(
     adapter_samples=96_000,
     style_samples=24_000,
     decoder_samples=64_000,
+    polish_samples=0,
     rate=1.0,
     reading_weight=0.01,
 )
@@ -37,6 +39,7 @@ FURTHER = Lengths(
     adapter_samples=22_400,
     style_samples=12_800,
     decoder_samples=8_800,
+    polish_samples=128_000,
     rate=0.6,
     reading_weight=0.003,
 )

@@ -7,10 +7,11 @@ be as near to each other as the product expects of people (photomaker/photos/per
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
+import onnxruntime
 import torch
 import torch.nn.functional as F  # noqa: N812 (its usual name)
 from torch import Tensor, nn
@@ -19,10 +20,11 @@ from photomaker.photos.face import aligned
 from training.attributes import ALL_CLASSES, IDENTITY_CLASSES, attribute_loss, labels
 from training.avatar import render
 from training.device import DEVICE, half_precision
+from training.export import NANO
 from training.faces import PACK_DIR, face_of, write_onnx
 from training.identity import HELD_OUT, draw_identity, draw_photo
 from training.loop import Group, Schedule, train
-from training.models import EMBEDDINGS_FILE, FACE_WIDTH
+from training.models import EMBEDDINGS_FILE, FACE_WIDTH, FACES_DIR
 from training.pictures import IDENTITIES, PICTURES_EACH, PLAIN_PHOTOS, TOTAL, describe, load_pictures
 
 SIZE = 112
@@ -139,8 +141,19 @@ def print_cosines(recogniser: Recogniser) -> None:
     print(f"recogniser: of 200 people the right one is the nearest for {nearest:.3f}", flush=True)
 
 
+def shipped_recogniser() -> Callable[[Tensor], Tensor]:
+    """The one that ships, as the product runs it."""
+    session = onnxruntime.InferenceSession(NANO / FILE.relative_to(FACES_DIR.parent))
+    name = session.get_inputs()[0].name
+
+    def embedding(face: Tensor) -> Tensor:  # the file takes one at a time
+        return torch.from_numpy(session.run(None, {name: face[None].cpu().numpy()})[0])
+
+    return lambda faces: torch.cat([embedding(face) for face in faces])
+
+
 @torch.no_grad()
-def embed_pictures(recogniser: Recogniser) -> None:
+def embed_pictures(recogniser: Callable[[Tensor], Tensor]) -> None:
     """The embeddings of the training set's plain photos, [TOTAL, 512]; zeros for the others."""
     pictures, found, rng = load_pictures(), torch.zeros(TOTAL, FACE_WIDTH, dtype=torch.half), random.Random(1)
     plain = [index for index in range(TOTAL) if index % PICTURES_EACH < PLAIN_PHOTOS]

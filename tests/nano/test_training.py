@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from PIL import ImageFilter
 from torch import nn
 
@@ -18,11 +18,13 @@ from photomaker.method.prompts import TRIGGER
 from training import drawn, loop, team
 from training.batches import Ahead, window_at
 from training.captions import CLASS_WORDS, caption
-from training.cases import cases, renders
+from training.cases import cases, load_nano, renders
+from training.export import NANO
 from training.looks import LORA_STYLE, STYLES, render_in_style
 from training.loop import Schedule, groups_of, train
 from training.muon import Muon, orthogonalized
 from training.pictures import describe
+from training.polish import adapted
 from training.reading import UNREADABLE
 from training.smears import distance, load_smear_reader, passing
 from training.team import TEAM
@@ -170,6 +172,25 @@ def test_a_wider_autoencoder_computes_the_same_and_its_twins_learn_different_thi
     (drawn - pictures).square().mean().backward()
     one, other = wide.decoder.conv_norm_out.weight.grad.unflatten(0, (-1, 2)).unbind(1)
     assert (one - other).abs().min() > 0
+
+
+@pytest.mark.parametrize("name", ["photomaker", "photomaker-style"])
+def test_the_base_is_polished_below_an_adapter_that_stays(name):
+    torch.manual_seed(0)
+    base, pipe = UNet2DConditionModel.from_pretrained(NANO / "base/unet"), load_nano(name=name)
+    polished, served = adapted(base, pipe), pipe.text2img.unet
+    sizes = {"text_embeds": torch.randn(1, 96), "time_ids": torch.tensor([[128.0, 128, 0, 0, 128, 128]])}
+    seen = torch.randn(1, 16, 16, 16), 500, torch.randn(1, 77, 192)
+    drawn = polished(*seen, added_cond_kwargs=sizes).sample
+    torch.testing.assert_close(drawn, served(*seen, added_cond_kwargs=sizes).sample, rtol=1e-3, atol=1e-4)
+    drawn.square().mean().backward()
+    with torch.no_grad():
+        for ours, theirs in zip(base.parameters(), served.parameters(), strict=True):
+            ours -= ours.grad
+            theirs -= ours.grad
+        after = served(*seen, added_cond_kwargs=sizes).sample
+        torch.testing.assert_close(polished(*seen, added_cond_kwargs=sizes).sample, after, rtol=1e-3, atol=1e-4)
+    assert (after - drawn).abs().max() > 1e-3
 
 
 def test_clean_pictures_pass_and_smeared_ones_do_not():
