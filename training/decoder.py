@@ -6,6 +6,7 @@ What to draw it learns from latents whose pictures are known. What crisp is, it 
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Sequence
 
@@ -141,6 +142,15 @@ def not_quite_right(base: Base | None, latents: Tensor, chosen: Sequence[int], s
     return latents + rng.choice((0.1, 0.2, 0.3)) * torch.randn_like(latents) if kind < 0.7 else latents
 
 
+@torch.no_grad()
+def mixed(trained: AutoencoderKL, before: AutoencoderKL, share: float) -> AutoencoderKL:
+    """An autoencoder between two: what is new makes drawn latents crisper, and too much of it overdoes them."""
+    between = copy.deepcopy(before)
+    for weight, new in zip(between.parameters(), trained.parameters(), strict=True):
+        weight.lerp_(new, share)
+    return between
+
+
 def refine_decoder() -> None:
     """Half of each batch are latents of known pictures, the other half drawn ones, where some were drawn."""
     torch.manual_seed(1)
@@ -175,8 +185,11 @@ def refine_decoder() -> None:
                 loss = loss + crispness_loss(discriminator, made, made_of_drawn, on_wanted).float()
         return loss
 
+    def save() -> None:
+        mixed(vae, before, LENGTHS.decoder_share).save_pretrained(REFINED_VAE_DIR)
+
     groups = [*groups_of(vae.decoder), Group(list(vae.post_quant_conv.parameters()))]
     groups.append(Group(list(discriminator.parameters()), factor=2.0))
-    train("decoder", groups, SCHEDULE, loss_at, lambda: vae.save_pretrained(REFINED_VAE_DIR))
+    train("decoder", groups, SCHEDULE, loss_at, save)
     if TEAM.rank == 0:
-        print_quality(vae)
+        print_quality(AutoencoderKL.from_pretrained(REFINED_VAE_DIR).to(DEVICE))

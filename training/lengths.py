@@ -12,15 +12,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Lengths:
-    """How many pictures a stage sees, with noise; `rate` is the multiple of the base's learning rates, and
-    `reading_weight` what the reader's verdicts count in the loss: the more while there is much to read wrongly.
+    """How many pictures a stage sees, with noise.
+
+    `rate` is the multiple of the base's learning rates, and `reading_weight` what the reader's verdicts count in the
+    loss: the more while there is much to read wrongly. `decoder_share` is how much of the decoder's weights is new.
     """
 
     base_samples: int
     adapter_samples: int
     style_samples: int
     decoder_samples: int
-    polish_samples: int
+    decoder_share: float
     rate: float
     reading_weight: float
 
@@ -30,7 +32,7 @@ FROM_NOTHING = Lengths(
     adapter_samples=96_000,
     style_samples=24_000,
     decoder_samples=64_000,
-    polish_samples=0,
+    decoder_share=1.0,
     rate=1.0,
     reading_weight=0.01,
 )
@@ -39,7 +41,7 @@ FURTHER = Lengths(
     adapter_samples=22_400,
     style_samples=12_800,
     decoder_samples=8_800,
-    polish_samples=128_000,
+    decoder_share=0.3,
     rate=0.6,
     reading_weight=0.003,
 )

@@ -24,16 +24,15 @@ from training.conditions import diffusion_loss
 from training.device import DEVICE
 from training.diffusion import SAMPLES, Pictures, rng_of
 from training.export import NANO
-from training.lengths import LENGTHS
 from training.loop import Schedule, groups_of, train
 from training.models import BASE_DIR, EMBEDDINGS_FILE, Base
 from training.reading import load_reader
 from training.recogniser import embed_pictures, shipped_recogniser
 
 SCHEDULE = Schedule(
-    steps=LENGTHS.polish_samples // SAMPLES,
-    rate=1.2e-3 * LENGTHS.rate,
-    matrix_rate=1e-3 * LENGTHS.rate,
+    steps=118_400 // SAMPLES,
+    rate=7.2e-4,
+    matrix_rate=6e-4,
     flat=0.4,
     save_every=100,
     average_over=300,
