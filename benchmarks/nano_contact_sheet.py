@@ -7,16 +7,15 @@ Below: one person in every named style, and through the style LoRA of `photomake
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from photomaker import PhotoMakerPipeline
-from photomaker.deployment import Deployment, on_disk
 from photomaker.method.styles import STYLES, styled
 from training.avatar import render
-from training.export import EXAMPLES, NANO, PHOTOS_EACH
+from training.cases import load_nano
+from training.export import EXAMPLES, PHOTOS_EACH
 from training.identity import draw_identity, draw_photo
 
 FILE = Path(__file__).parents[1] / "docs" / "contact_sheet.png"
@@ -31,17 +30,6 @@ SCENES = (
 )
 
 
-def load(name: Literal["photomaker", "photomaker-style"]) -> PhotoMakerPipeline:
-    """A pipeline of the nano deployment."""
-    settings = Deployment.read(NANO / "fal.toml").pipelines[name]
-    return PhotoMakerPipeline.from_pretrained(
-        on_disk(settings.base),
-        on_disk(settings.adapter),
-        scheduler=settings.scheduler,
-        loras=[(on_disk(lora.path), lora.weight) for lora in settings.loras],
-    )
-
-
 def picture(pipe: PhotoMakerPipeline, number: int, prompt: str, negative: str, seed: int) -> Image.Image:
     identity = draw_identity(number)
     photos = [render(identity, draw_photo(number, photo)) for photo in range(PHOTOS_EACH)]
@@ -52,7 +40,7 @@ def picture(pipe: PhotoMakerPipeline, number: int, prompt: str, negative: str, s
 
 def rows() -> list[list[tuple[str, Image.Image]]]:
     """Captions and pictures, row by row."""
-    usual, other = load("photomaker"), load("photomaker-style")
+    usual, other = load_nano(), load_nano(name="photomaker-style")
     found = []
     for number in EXAMPLES.values():
         row = [("ID photo", render(draw_identity(number), draw_photo(number, photo), size=SIDE)) for photo in range(2)]
