@@ -27,7 +27,6 @@ from training.export import NANO
 from training.loop import Schedule, groups_of, train
 from training.models import BASE_DIR, EMBEDDINGS_FILE, Base
 from training.reading import load_reader
-from training.recogniser import embed_pictures, shipped_recogniser
 
 SCHEDULE = Schedule(
     steps=118_400 // SAMPLES,
@@ -84,8 +83,6 @@ def polish() -> None:
     base, reader = Base.load(BASE_DIR), load_reader()
     base.text_encoder.requires_grad_(False)
     base.text_encoder_2.requires_grad_(False)
-    if not EMBEDDINGS_FILE.exists():
-        embed_pictures(shipped_recogniser())
     embeddings = torch.load(EMBEDDINGS_FILE, weights_only=True)
     courses = {
         "version 1": course(base, load_nano()),

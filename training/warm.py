@@ -1,4 +1,4 @@
-"""Stage `warm`, on request: start from the shipped checkpoint's networks instead of from nothing.
+"""Stage `warm`, on request, after `render`: start from the shipped checkpoint's networks instead of from nothing.
 
 The text encoders keep every word that both vocabularies have; what no longer has the shape of before starts fresh.
 """
@@ -14,11 +14,14 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 from training.autoencoder import VAE_DIR
 from training.export import NANO
 from training.models import BASE_DIR, PERCEIVER_FILE, VISION_FILE, Base
+from training.recogniser import embed_pictures, shipped_recogniser
 
 
 @torch.no_grad()
 def start_from_shipped() -> None:
-    """Write the autoencoder, the base, the ID encoder (in place of the stage `vision`), and version 2's perceiver."""
+    """Write the autoencoder, the base, the ID encoder (in place of the stage `vision`), version 2's perceiver, and the
+    embeddings of the training set's photos by the recogniser that ships.
+    """
     torch.manual_seed(9)
     base, shipped = Base.new(), NANO / "base"
     adopt(base.unet, UNet2DConditionModel.from_pretrained(shipped / "unet"))
@@ -42,6 +45,7 @@ def start_from_shipped() -> None:
     ):
         weights = load_file(NANO / adapter).items()
         torch.save({name.removeprefix(part): value.float() for name, value in weights if part in name}, target)
+    embed_pictures(shipped_recogniser())
     print(f"warm: {len(shared)} of {len(now)} words kept", flush=True)
 
 
