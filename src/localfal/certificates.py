@@ -34,6 +34,9 @@ class Certificates:
         """A TLS context for the gateway."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.server)
+        # A ticket comes after the handshake. A client that reads it in one thread and sends in another, as fal_client's
+        # sockets do and Python's ssl is not made for, may never send its first request.
+        context.num_tickets = 0
         return context
 
 

@@ -106,6 +106,8 @@ class Connection(H11Protocol):
 
     def _look(self) -> None:
         upgraded = self not in self.connections
+        if upgraded:
+            self.resume_writing()  # the end of a pause is now for the other protocol to hear
         if upgraded or not (self.cycle is None or self.cycle.response_complete):
             self._waiting.end(self)
         else:

@@ -4,6 +4,7 @@ import datetime as dt
 import socket
 import ssl
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ from localfal.certificates import ensure_certificates
 from localfal.hosts import FAL_HOSTS
 
 
-def shake_hands(server: ssl.SSLContext, trusted: Path, name: str) -> None:
+def shake_hands(server: ssl.SSLContext, trusted: Path, name: str) -> ssl.SSLSession | None:
+    """Returns what the client keeps once the server has ended the connection."""
     client = ssl.create_default_context(cafile=trusted)
     here, there = socket.socketpair()
 
@@ -31,6 +33,9 @@ def shake_hands(server: ssl.SSLContext, trusted: Path, name: str) -> None:
     try:
         with here, client.wrap_socket(here, server_hostname=name) as secure:
             assert secure.version() == "TLSv1.3"
+            with suppress(ssl.SSLEOFError):
+                assert secure.recv(1) == b""
+            return secure.session
     finally:
         thread.join()
 
@@ -42,6 +47,13 @@ def test_fals_hosts_and_this_machine(tmp_path: Path) -> None:
             shake_hands(made.server_context(), trusted, name)
     with pytest.raises(ssl.SSLCertVerificationError):
         shake_hands(made.server_context(), made.authority, "example.com")
+
+
+def test_nothing_comes_after_the_handshake_but_answers(tmp_path: Path) -> None:
+    """Clients that read and write in two threads lose their first request to a session's ticket now and then."""
+    made = ensure_certificates(tmp_path)
+    session = shake_hands(made.server_context(), made.authority, "fal.run")
+    assert session is None or not session.has_ticket
 
 
 def test_the_authority_cannot_vouch_for_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,17 @@ WHOLE = HALF + b"127.0.0.1\r\n\r\n"
 LARGE = 16_000_000  # more than a system keeps for a reader
 
 
+UPGRADE = (
+    WHOLE[:-2] + b"Connection: upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+
+
 async def application(scope, receive, send):
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "text": "hello"})
+        return
     body = bytes(LARGE if scope["path"] == "/large" else 2)
     length = str(len(body)).encode()
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
@@ -45,7 +55,7 @@ def server() -> Iterator[Server]:
     listener.most_files = probe + 40
     os.close(probe)
     made = partial(Connection, waiting=Waiting(listener.most_files))
-    options = {"lifespan": "off", "log_level": "warning", "ws": "none"}
+    options = {"lifespan": "off", "log_level": "warning", "ws": "websockets-sansio"}
     server = Server(uvicorn.Config(application, http=made, **options))  # type: ignore[arg-type]
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
     thread.start()
@@ -125,3 +135,16 @@ def test_an_answer_that_nobody_takes_is_dropped(server: Server, port: int, monke
             while piece := reader.recv(1 << 20):
                 received += len(piece)
         assert received < LARGE
+
+
+def test_a_socket_opened_before_the_last_answer_was_taken_stays_open(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "UNREAD_SECONDS", 0)
+    with connect(port) as reader:
+        reader.sendall(WHOLE.replace(b"GET / ", b"GET /large ") + UPGRADE)
+        received = b""
+        while piece := reader.recv(1 << 20):
+            received = received[-1000:] + piece
+    assert b"HTTP/1.1 101" in received
+    assert received.endswith(b"hello")
