@@ -69,7 +69,7 @@ def face_weights(side: int) -> Tensor:
     """Weights [side, side] of the loss, of mean 1: eyes, mouths and faces are small and hard, backgrounds easy."""
     places = (torch.arange(side) + 0.5) * 128 / side
     row, column = torch.meshgrid(places, places, indexing="ij")
-    weights = torch.where((row - 58).hypot(column - 64) <= 46, FACE_WEIGHT, 1.0)
+    weights = torch.where((row - 58).hypot(column - 64) <= 55, FACE_WEIGHT, 1.0)
     for across, down in FEATURES:
         weights[(row - down).hypot(column - across) <= 10] = FEATURE_WEIGHT
     return weights / weights.mean()

@@ -23,7 +23,16 @@ def photo_pixels(pictures: np.ndarray) -> Tensor:
 
 
 def disturbed(pixels: Tensor, rng: random.Random) -> Tensor:
-    """Photos a little moved and re-lit, so that the ID encoder does not rely on exact pixels."""
-    pixels = torch.roll(pixels, (rng.randint(-2, 2), rng.randint(-2, 2)), (2, 3))
-    gain = 1 + 0.2 * (torch.rand(len(pixels), 1, 1, 1) - 0.5)
-    return pixels * gain + 0.2 * (torch.rand(len(pixels), 3, 1, 1) - 0.5)
+    """Photos a little moved, turned, nearer or farther, and re-lit: people's are not as still as the training set's."""
+    count = len(pixels)
+    turned, near = torch.empty(count).uniform_(-0.05, 0.05), torch.empty(count).uniform_(0.96, 1.04)
+    across, down = near * turned.cos(), near * turned.sin()
+    moved = torch.tensor([rng.randint(-2, 2), rng.randint(-2, 2)]) * 2 / pixels.shape[-1]
+    rows = (
+        torch.stack([across, -down, moved[0].expand(count)], 1),
+        torch.stack([down, across, moved[1].expand(count)], 1),
+    )
+    places = F.affine_grid(torch.stack(rows, 1), list(pixels.shape), align_corners=False)
+    pixels = F.grid_sample(pixels, places, padding_mode="border", align_corners=False)
+    gain = 1 + 0.2 * (torch.rand(count, 1, 1, 1) - 0.5)
+    return pixels * gain + 0.2 * (torch.rand(count, 3, 1, 1) - 0.5)

@@ -19,11 +19,14 @@ from training import drawn, loop, team
 from training.batches import Ahead, window_at
 from training.captions import CLASS_WORDS, caption
 from training.cases import cases, load_nano, renders
+from training.decoder import as_asked_for
 from training.export import NANO
+from training.identity import draw_photo
 from training.looks import LORA_STYLE, STYLES, render_in_style
 from training.loop import Schedule, groups_of, train
 from training.muon import Muon, orthogonalized
-from training.pictures import describe
+from training.photos import disturbed
+from training.pictures import PICTURES_EACH, describe
 from training.polish import adapted
 from training.reading import UNREADABLE
 from training.smears import distance, load_smear_reader, passing
@@ -156,6 +159,34 @@ def test_the_decoder_gets_the_latents_that_were_drawn_so_far_each_with_its_pictu
     indices, latents = drawn.load_drawn()
     assert indices == [asked[2], asked[5]]
     assert latents[:, 0, 0, 0].tolist() == indices
+
+
+def test_figures_of_the_training_set_stand_nearly_still_and_are_the_photos_otherwise():
+    for index in range(0, 400, PICTURES_EACH):
+        photo, still = draw_photo(index // PICTURES_EACH, 0), describe(index)[1]
+        pose = {"shift_x": still.shift_x, "shift_y": still.shift_y, "scale": still.scale, "tilt": still.tilt}
+        assert dataclasses.replace(photo, **pose) == still
+        assert abs(still.shift_x) <= 0.5
+        assert abs(still.tilt) <= 0.6
+        assert abs(still.scale - 1) <= 0.006
+
+
+def test_photos_that_are_disturbed_have_no_edges_that_were_not_there():
+    photos = torch.rand(8, 3, 1, 1).expand(-1, -1, 64, 64)
+    moved = disturbed(photos, random.Random(0))
+    assert moved.std((2, 3)).max() < 1e-6
+    assert (moved - photos).abs().max() > 0.05  # re-lit
+
+
+def test_a_drawn_picture_shows_what_was_asked_for_but_where_the_colours_differ():
+    wanted = torch.full((1, 3, 16, 16), -0.5)
+    wanted[..., 8:] = 0.5
+    drawn = wanted.clone()
+    drawn[..., 8] = 0.0  # an edge that is soft
+    drawn[:, 0, :4, :4] += 0.5  # another colour
+    agreed = as_asked_for(drawn, wanted)
+    assert not agreed[..., :4, :4].any()
+    assert agreed.sum() == 16 * 16 - 4 * 4
 
 
 def test_a_wider_autoencoder_computes_the_same_and_its_twins_learn_different_things():
