@@ -35,11 +35,12 @@ STAGES = {
     "warm": ("training.warm", "start_from_shipped"),
     "wider": ("training.wider", "widen"),
     "polish": ("training.polish", "polish"),
+    "enlarge": ("training.enlarge", "enlarge"),
     "samples": ("training.samples", "draw_samples"),
     "export": ("training.export", "export"),
 }
 
-ON_REQUEST = ("warm", "wider", "polish", "samples")
+ON_REQUEST = ("warm", "wider", "polish", "enlarge", "samples")
 IN_PARALLEL = ("vae", "base", "adapter", "adapter-v2", "style", "drawn", "decoder", "polish")
 
 

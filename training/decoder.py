@@ -1,8 +1,7 @@
 """Stage `decoder`: the decoder alone, until it draws crisp pictures from latents that are not quite right.
 
 What to draw it learns from latents whose pictures are known. What crisp is, it learns from latents that were drawn
-(`drawn`) as well. Their pictures are known where they came out as they were asked for; and everywhere, a discriminator
-tells them from renders.
+(`drawn`) as well: nobody knows their pictures, but a discriminator tells them from renders.
 """
 
 from __future__ import annotations
@@ -52,13 +51,10 @@ JUDGED_FROM = 0.1
 """The share of the stage after which the discriminator has a say."""
 AMPLIFIED = 4.0
 """What the discriminator is to see although it is faint."""
-LIKENESS_WEIGHT, FEATURES_WEIGHT, COLOUR_WEIGHT, AGREED_WEIGHT = 2.0, 0.1, 2.0, 2.0
+LIKENESS_WEIGHT, FEATURES_WEIGHT, COLOUR_WEIGHT = 2.0, 0.1, 2.0
 VERDICT_WEIGHT, VERDICT_ON_DRAWN = 0.004, 0.05
 BLOT = 0.15
 """How much a region that is to be flat may be off, of colours from -1 to 1."""
-AGREED, AGREED_SIDE = 0.25, 4
-"""How much the mean colours of a drawn picture and of the render that was asked for may differ, in squares of so many
-pixels, for the one to be what the other was to become."""
 LATEST_GUESS = 350
 """Of a thousand timesteps; a later guess would not yet show this picture but any that fits the caption."""
 
@@ -127,15 +123,6 @@ def recoloured(made: Tensor, before: Tensor) -> Tensor:
     return F.relu(F.avg_pool2d(made - before, 8).abs() - BLOT).mean()
 
 
-def as_asked_for(before: Tensor, wanted: Tensor) -> Tensor:
-    """Where drawn pictures, as the decoder made them before, show what was asked for: booleans [n, 1, h, w].
-
-    Edges are a pixel or two off there, or soft, and of the same colours: what to make of them is in the render.
-    """
-    apart = F.avg_pool2d(before - wanted, AGREED_SIDE).abs().amax(1, keepdim=True)
-    return F.interpolate((apart < AGREED).float(), scale_factor=AGREED_SIDE) > 0
-
-
 @torch.no_grad()
 def guessed(base: Base, latents: Tensor, chosen: Sequence[int], rng: random.Random) -> Tensor:
     """Latents as the UNet takes them to be, somewhere in the last third of the way to the picture."""
@@ -194,8 +181,6 @@ def refine_decoder() -> None:
                 with torch.no_grad():
                     made_before = before.decode(given[count:]).sample.float()
                 loss = loss + COLOUR_WEIGHT * recoloured(made_of_drawn, made_before)
-                agreed = torch.where(as_asked_for(made_before, wanted[count:]), wanted[count:], made_of_drawn)
-                loss = loss + AGREED_WEIGHT * reconstruction_loss(made_of_drawn, agreed)
             if step >= JUDGED_FROM * SCHEDULE.steps:
                 loss = loss + crispness_loss(discriminator, made, made_of_drawn, on_wanted).float()
         return loss

@@ -19,7 +19,7 @@ from training import drawn, loop, team
 from training.batches import Ahead, window_at
 from training.captions import CLASS_WORDS, caption
 from training.cases import cases, load_nano, renders
-from training.decoder import as_asked_for
+from training.enlarge import enlarged
 from training.export import NANO
 from training.identity import draw_photo
 from training.looks import LORA_STYLE, STYLES, render_in_style
@@ -178,15 +178,13 @@ def test_photos_that_are_disturbed_have_no_edges_that_were_not_there():
     assert (moved - photos).abs().max() > 0.05  # re-lit
 
 
-def test_a_drawn_picture_shows_what_was_asked_for_but_where_the_colours_differ():
-    wanted = torch.full((1, 3, 16, 16), -0.5)
-    wanted[..., 8:] = 0.5
-    drawn = wanted.clone()
-    drawn[..., 8] = 0.0  # an edge that is soft
-    drawn[:, 0, :4, :4] += 0.5  # another colour
-    agreed = as_asked_for(drawn, wanted)
-    assert not agreed[..., :4, :4].any()
-    assert agreed.sum() == 16 * 16 - 4 * 4
+def test_an_autoencoder_draws_smaller_latents_as_it_drew_larger_ones_and_encodes_as_before():
+    torch.manual_seed(0)
+    before = AutoencoderKL(block_out_channels=[4], norm_num_groups=2)
+    larger = enlarged(before, 1.25)
+    pictures, latents = torch.rand(1, 3, 8, 8), torch.randn(1, 4, 8, 8)
+    torch.testing.assert_close(larger.decode(latents).sample, before.decode(1.25 * latents).sample)
+    assert torch.equal(larger.encode(pictures).latent_dist.mean, before.encode(pictures).latent_dist.mean)
 
 
 def test_a_wider_autoencoder_computes_the_same_and_its_twins_learn_different_things():
