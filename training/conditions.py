@@ -66,9 +66,7 @@ def guess(noisy: Tensor, timesteps: Tensor, velocities: Tensor) -> Tensor:
 
 
 def face_weights(side: int) -> Tensor:
-    """Weights [side, side] of the loss, of mean 1: eyes, mouths and faces with their hair are small and hard, backgrounds
-    easy.
-    """
+    """Weights [side, side] of the loss, of mean 1: eyes, mouths, faces and hair are hard, backgrounds easy."""
     places = (torch.arange(side) + 0.5) * 128 / side
     row, column = torch.meshgrid(places, places, indexing="ij")
     weights = torch.where((row - 58).hypot(column - 64) <= 55, FACE_WEIGHT, 1.0)
