@@ -2,6 +2,8 @@
 
 Guidance makes drawn latents deviate more than those of renders, and that of a better base less so. A decoder that
 learned from the former's draws the latter's flat and soft, unless they are as large.
+
+The factor comes on top of what the autoencoder has: what ships was enlarged already.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from diffusers import AutoencoderKL
 from training.autoencoder import REFINED_VAE_DIR, VAE_DIR
 
 FACTOR = 1.02
-"""The best of a few for what ships; beyond it, more pictures pass for clean, and they are further from renders."""
+"""The best of a few for the UNet that ships; beyond it, more pictures pass for clean, and they are further from
+renders."""
 
 
 @torch.no_grad()
