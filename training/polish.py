@@ -73,7 +73,7 @@ class Course:
 def course(base: Base, pipe: PhotoMakerPipeline, **of_pictures: Any) -> Course:
     """The course of what ships as `pipe`."""
     encoder, unet = pipe.id_encoder.to(DEVICE).requires_grad_(False), cast(Any, adapted(base.unet, pipe))
-    mixture = Mixture(with_photos=0.8, tokens_per_photo=encoder.tokens_per_photo)
+    mixture = Mixture(with_photos=0.65, tokens_per_photo=encoder.tokens_per_photo)
     return Course(replace(base, unet=unet), encoder, Pictures(base, SCHEDULE, mixture, **of_pictures))
 
 
