@@ -21,7 +21,8 @@ RUN = """#!/bin/sh
 # It brings torch (with triton), numpy, pillow, OpenCV and httpx; {python}, Linux, x86-64.
 here=$(cd "$(dirname "$0")" && pwd)
 site=${{SITE:-/tmp/photomaker-site}}
-python3 -m pip install --quiet --no-index --no-deps --upgrade --target "$site" "$here"/wheels/*.whl || exit
+# Not compiled: Python does that for what is imported, which is little of it.
+python3 -m pip install --quiet --no-index --no-deps --no-compile --upgrade --target "$site" "$here"/wheels/*.whl || exit
 cd "$here" && PYTHONPATH="$here/src:$site" HF_HUB_OFFLINE=1 exec python3 -m benchmarks.gpu "$@"
 """
 
