@@ -110,6 +110,7 @@ def test_what_is_left_out_has_a_default(file: Path) -> None:
             id="pin of nothing",
         ),
         pytest.param('device = "cpu"', "height = 1020", "height: Input should be a multiple of 8", id="no such size"),
+        pytest.param('"euler"', '"euler"\nguidance_stop = 50', "pipelines.photomaker.guidance_stop: Input", id="part"),
         pytest.param("weight = 0.5", "weight = 9", "pipelines.photomaker.loras.0.weight: Input should", id="weight"),
         pytest.param(
             "pipelines.photomaker]",

@@ -90,6 +90,7 @@ def load_nano(checkpoint: Path = NANO, name: BasePipeline = "photomaker") -> Pho
         on_disk(settings.adapter),
         loras=[(on_disk(lora.path), lora.weight) for lora in settings.loras],
         scheduler=settings.scheduler,
+        guidance_stop=settings.guidance_stop,
     )
 
 

@@ -145,14 +145,16 @@ class PipelineSettings(Table):
     """One value of ``base_pipeline``: a base, an adapter, what is fused with them, and the scheduler.
 
     ``config``, a diffusers folder or hub id, tells how a single-file base is configured; None: as SDXL base 1.0
-    on the hub. ``revision`` pins the commit of the base on the hub, ``base_sha256`` the content of a single-file
-    base; ``adapter_revision`` and ``adapter_sha256`` the adapter's.
+    on the hub. ``guidance_stop`` is the part of the schedule after which guidance stops; 1: never, as published.
+    ``revision`` pins the commit of the base on the hub, ``base_sha256`` the content of a single-file base;
+    ``adapter_revision`` and ``adapter_sha256`` the adapter's.
     """
 
     base: Base
     adapter: File
     config: Folder | None = None
     scheduler: Scheduler | None = None
+    guidance_stop: float = Field(default=1.0, ge=0, le=1)
     loras: tuple[LoRASettings, ...] = ()
     revision: str | None = None
     base_sha256: Annotated[Sha256 | None, AfterValidator(of_single_file)] = None

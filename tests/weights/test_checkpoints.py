@@ -152,6 +152,16 @@ class TestPrepared:
         assert stored(deployment(folder)) == before
         assert not any("preparing" in line for line in lines)
 
+    @pytest.mark.parametrize("prepared", [True, False])
+    def test_guidance_stops_where_the_deployment_says(self, folder: Path, plain: torch.Tensor, prepared: bool) -> None:
+        before = stored(deployment(folder))
+        settings = deployment(folder, guidance_stop=0.5, inference={"prepared": prepared})
+        made = latents(opened(settings)[0])
+        whole = PhotoMakerPipeline.from_pretrained(GOLDEN / "base", ADAPTER, guidance_stop=0.5)
+        torch.testing.assert_close(made, latents(whole), atol=1e-3, rtol=0)
+        assert not torch.allclose(made, plain, atol=1e-2)
+        assert stored(deployment(folder)) == before
+
     def test_a_changed_checkpoint_is_noticed(self, folder: Path) -> None:
         path = lora(folder / "style.safetensors")
         settings = deployment(folder, loras=[{"path": str(path)}])

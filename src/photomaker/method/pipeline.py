@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import torch
 from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipeline
+from diffusers.callbacks import MultiPipelineCallbacks
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from PIL import Image, ImageOps
 from torch import Tensor
@@ -20,6 +21,7 @@ from photomaker.method.conditioning import (
     Conditioning,
     DelayedMerge,
     Embedding,
+    GuidanceStop,
     IDPrompt,
     OnLatents,
     OnStep,
@@ -49,9 +51,10 @@ class PhotoMakerPipeline:
     Args:
         sdxl: A Stable Diffusion XL pipeline with the adapter's LoRA in its UNet.
         id_encoder: The adapter's ID encoder, on the same device and of the same dtype.
+        guidance_stop: The part of the schedule, 0 to 1, after which guidance stops; 1: never, as published.
     """
 
-    def __init__(self, sdxl: StableDiffusionXLPipeline, id_encoder: IDEncoder) -> None:
+    def __init__(self, sdxl: StableDiffusionXLPipeline, id_encoder: IDEncoder, *, guidance_stop: float = 1.0) -> None:
         if id_encoder.width != sdxl.unet.config.cross_attention_dim:
             raise ValueError(
                 f"the adapter's ID tokens are {id_encoder.width} wide, "
@@ -61,6 +64,7 @@ class PhotoMakerPipeline:
         self.text2img = sdxl
         self.img2img = StableDiffusionXLImg2ImgPipeline(**sdxl.components, add_watermarker=False)
         self.id_encoder = id_encoder
+        self.guidance_stop = guidance_stop
         for pipe in (self.text2img, self.img2img):
             pipe.set_progress_bar_config(disable=True)
 
@@ -73,6 +77,7 @@ class PhotoMakerPipeline:
         config: str | Path | None = None,
         loras: "Sequence[LoRA | tuple[str | Path, float]]" = (),
         scheduler: str | None = None,
+        guidance_stop: float = 1.0,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> Self:
@@ -86,6 +91,7 @@ class PhotoMakerPipeline:
                 id; None: SDXL base 1.0 on the hub.
             loras: Further LoRAs with their weights.
             scheduler: A name of :data:`photomaker.weights.checkpoints.SCHEDULERS`; None keeps the base's own.
+            guidance_stop: The part of the schedule after which guidance stops.
             dtype: Of all weights.
             device: Where they go.
 
@@ -97,7 +103,7 @@ class PhotoMakerPipeline:
         sdxl, id_encoder = checkpoints.load(
             base, adapter, config=config, loras=loras, scheduler=scheduler, dtype=dtype, device=device
         )
-        return cls(sdxl, id_encoder)
+        return cls(sdxl, id_encoder, guidance_stop=guidance_stop)
 
     @torch.inference_mode()
     def __call__(
@@ -219,7 +225,6 @@ class PhotoMakerPipeline:
         generators = list(generator) if isinstance(generator, Sequence) else generator
         arguments: dict[str, Any] = {
             "num_inference_steps": num_inference_steps,
-            "guidance_scale": guidance_scale if guidance_scale > 1 else 0.0,
             "num_images_per_prompt": num_images,
             "generator": generators,
             "output_type": "latent",
@@ -239,6 +244,10 @@ class PhotoMakerPipeline:
             if self.text2img.vae.config.latent_channels == STOCK_LATENT_CHANNELS:
                 arguments["image"] = self.sample(self.encode(picture), generators, num_images)
 
+        guided_steps = round(self.guidance_stop * num_inference_steps) - first_step
+        if guidance_scale <= 1 or guided_steps <= 0:
+            guidance_scale = 0.0
+
         merged_from_the_start = first_step > merge_step
         positive = settled(conditioning.identity) if merged_from_the_start else conditioning.text_only
         merge = DelayedMerge(
@@ -255,7 +264,8 @@ class PhotoMakerPipeline:
                 pooled_prompt_embeds=positive.pooled,
                 negative_prompt_embeds=conditioning.negative.sequence,
                 negative_pooled_prompt_embeds=conditioning.negative.pooled,
-                callback_on_step_end=merge,
+                guidance_scale=guidance_scale,
+                callback_on_step_end=MultiPipelineCallbacks([merge, GuidanceStop(guided_steps - 1)]),
                 **arguments,
             ).images,
         )

@@ -87,7 +87,7 @@ class Configuration:
         sdxl = StableDiffusionXLPipeline(
             **networks, **self.tokenizers, scheduler=scheduler, add_watermarker=False, **self.options
         )
-        return PhotoMakerPipeline(sdxl, id_encoder)
+        return PhotoMakerPipeline(sdxl, id_encoder, guidance_stop=recipe.guidance_stop)
 
 
 @cache

@@ -131,6 +131,7 @@ def recipe_of(name: str, settings: PipelineSettings, hub: Hub, dtype: torch.dtyp
         adapter=adapter,
         loras=tuple(LoRA(file, lora.weight) for lora, file in zip(settings.loras, loras, strict=True)),
         scheduler=settings.scheduler,
+        guidance_stop=settings.guidance_stop,
         dtype=dtype,
         channels_last=channels_last,
         hub=replace(hub, progress=None),
@@ -151,7 +152,8 @@ def loaded(recipe: Recipe, device: torch.device) -> PhotoMakerPipeline:
             dtype=recipe.dtype,
             device=device,
             hub=recipe.hub,
-        )
+        ),
+        guidance_stop=recipe.guidance_stop,
     )
 
 

@@ -55,6 +55,7 @@ class Recipe:
         base: A diffusers folder or a single file.
         config: How a single-file base is configured: a diffusers folder or hub id; None: as SDXL base 1.0.
         scheduler: A name of :data:`photomaker.weights.checkpoints.SCHEDULERS`; None keeps the base's own.
+        guidance_stop: The part of the schedule after which guidance stops.
         hub: Where diffusers finds what a single file lacks.
         pins: Of those files whose content is pinned.
     """
@@ -63,6 +64,7 @@ class Recipe:
     adapter: Path
     loras: tuple[LoRA, ...]
     scheduler: str | None
+    guidance_stop: float
     dtype: torch.dtype
     channels_last: bool
     hub: Hub
