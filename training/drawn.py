@@ -13,9 +13,10 @@ from torch import Tensor
 from photomaker import PhotoMakerPipeline
 from training.batches import other_photos
 from training.captions import caption, negative
-from training.cases import load_nano
+from training.cases import deployment_of, load_nano
 from training.device import DEVICE
 from training.diffusion import ADAPTER_RANK, add_lora
+from training.export import NANO
 from training.models import ADAPTER_FILE, BASE_DIR, Base, new_id_encoder
 from training.pictures import TOTAL, WORK, describe, load_pictures
 from training.reading import UNREADABLE
@@ -36,7 +37,8 @@ def drawing_pipeline() -> PhotoMakerPipeline:
     add_lora(base, ADAPTER_RANK, adapter["lora_weights"])
     base.unet.fuse_lora()
     base.unet.unload_lora()
-    return PhotoMakerPipeline(base.pipeline(), encoder.eval().to(DEVICE))
+    stop = deployment_of(NANO).pipelines["photomaker"].guidance_stop
+    return PhotoMakerPipeline(base.pipeline(), encoder.eval().to(DEVICE), guidance_stop=stop)
 
 
 def wanted_pictures() -> list[int]:

@@ -145,7 +145,8 @@ class PipelineSettings(Table):
     """One value of ``base_pipeline``: a base, an adapter, what is fused with them, and the scheduler.
 
     ``config``, a diffusers folder or hub id, tells how a single-file base is configured; None: as SDXL base 1.0
-    on the hub. ``guidance_stop`` is the part of the schedule after which guidance stops; 1: never, as published.
+    on the hub. ``guidance_stop`` is the part of the steps that see the person after which guidance stops; 1: never, as
+    published.
     ``revision`` pins the commit of the base on the hub, ``base_sha256`` the content of a single-file base;
     ``adapter_revision`` and ``adapter_sha256`` the adapter's.
     """

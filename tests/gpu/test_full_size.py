@@ -110,6 +110,8 @@ def test_no_request_compiles_anything_that_the_start_has_not(
                 for guidance in (5.0, 0.5):
                     run(images, guidance)
                     run(images, guidance, picture)
+        pipe.guidance_stop = 0.5
+        run(2, 5.0)
         vae.decode(latents / 2, return_dict=False)
     assert graphs() == expected
     assert not counters["graph_break"]

@@ -208,13 +208,17 @@ class TestTheLoop:
         assert_same_pixels(pictures, expected)
         assert device.waits.total() == WAITS[scheduler], device.waits
 
-    def test_no_strength_and_no_guidance(self, opened: Callable[..., PhotoMakerPipeline]) -> None:
+    def test_no_strength_no_guidance_and_half_of_it(
+        self, opened: Callable[..., PhotoMakerPipeline], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         def serve(pipe: PhotoMakerPipeline) -> list[Image.Image]:
             options: dict[str, Any] = {"num_inference_steps": STEPS, "height": 64, "width": 64}
             kept = pipe(PROMPT, PHOTOS[:1], initial_image=PHOTOS[0], initial_image_strength=0.0, **options)
             seed = torch.Generator().manual_seed(3)
             free = pipe(PROMPT, PHOTOS[:1], guidance_scale=0.5, generator=seed, **options)
-            return [*kept, *free]
+            monkeypatch.setattr(pipe, "guidance_stop", 0.5)
+            half = pipe(PROMPT, PHOTOS[:1], generator=seed, num_images=2, **options)
+            return [*kept, *free, *half]
 
         with norms_of_cuda():
             expected = serve(opened("cpu", "photomaker-v1.bin", "bfloat16"))

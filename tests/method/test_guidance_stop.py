@@ -1,4 +1,4 @@
-"""Guidance that ends before the schedule does, on the tiny golden checkpoint."""
+"""Guidance that ends before the run does, on the tiny golden checkpoint."""
 
 from pathlib import Path
 from typing import Any
@@ -14,72 +14,69 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 PROMPT = "portrait photo of a man img, film grain"
 PHOTOS = [Image.open(path).convert("RGB") for path in sorted((GOLDEN / "photos").iterdir())]
 STEPS = 6
+MERGED_FROM_THE_START: dict[str, Any] = {"initial_image": PHOTOS[0], "initial_image_strength": 0.67}
 
 
-def opened(stop: float) -> PhotoMakerPipeline:
-    return PhotoMakerPipeline.from_pretrained(GOLDEN / "base", GOLDEN / "photomaker-v1.bin", guidance_stop=stop)
+@pytest.fixture(scope="module")
+def pipe() -> PhotoMakerPipeline:
+    return PhotoMakerPipeline.from_pretrained(GOLDEN / "base", GOLDEN / "photomaker-v1.bin", guidance_stop=0.5)
 
 
-def run(stop: float, *seeds: int, photos: list[Image.Image] = PHOTOS, **options: Any) -> tuple[Tensor, list[int]]:
+def run(pipe: PhotoMakerPipeline, *seeds: int, stop: float = 0.5, **options: Any) -> tuple[Tensor, list[int]]:
     """Final latents, and how large the UNet's batch was in each step."""
-    pipe, batches = opened(stop), list[int]()
-    pipe.text2img.unet.register_forward_pre_hook(lambda _, inputs: batches.append(len(inputs[0])))
-    options = {"num_inference_steps": STEPS, "height": 64, "width": 64} | options
+    options = {"num_inference_steps": STEPS, "height": 64, "width": 64, "photos": PHOTOS} | options
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    made = pipe(PROMPT, photos, num_images=len(seeds), generator=generators, output_type="latent", **options)
+    batches: list[int] = []
+    hook = pipe.text2img.unet.register_forward_pre_hook(lambda _, inputs: batches.append(len(inputs[0])))
+    pipe.guidance_stop = stop
+    made = pipe(PROMPT, num_images=len(seeds), generator=generators, output_type="latent", **options)
+    hook.remove()
     assert isinstance(made, Tensor)
     return made, batches
 
 
-@pytest.mark.parametrize(("stop", "guided"), [(0.0, 0), (0.5, 3), (0.75, 4), (1.0, 6)])
-def test_the_steps_after_it_cost_half(stop: float, guided: int) -> None:
-    _, batches = run(stop, 1, 2)
+@pytest.mark.parametrize(
+    ("stop", "merge_step", "guided"),
+    [(0.0, 1, 2), (0.5, 1, 4), (0.75, 1, 5), (1.0, 1, 6), (0.5, 3, 5), (0.5, 5, 6), (0.5, 9, 6)],
+)
+def test_the_steps_after_it_cost_half(pipe: PhotoMakerPipeline, stop: float, merge_step: int, guided: int) -> None:
+    """It counts the steps that see the person, who would hardly show if merged in later than guidance stops."""
+    _, batches = run(pipe, 1, 2, stop=stop, start_merge_step=merge_step)
     assert batches == [4] * guided + [2] * (STEPS - guided)
 
 
-@pytest.mark.parametrize(("strength", "guided"), [(1.0, 3), (0.67, 1), (0.5, 0)])
-def test_image_to_image_counts_the_steps_of_the_whole_schedule(strength: float, guided: int) -> None:
-    steps = int(STEPS * strength)
-    _, batches = run(0.5, 1, initial_image=PHOTOS[0], initial_image_strength=strength)
-    assert batches == [2] * guided + [1] * (steps - guided)
+@pytest.mark.parametrize(("strength", "guided"), [(1.0, 4), (0.67, 2), (0.34, 1)])
+def test_image_to_image_counts_the_steps_that_it_runs(pipe: PhotoMakerPipeline, strength: float, guided: int) -> None:
+    _, batches = run(pipe, 1, initial_image=PHOTOS[0], initial_image_strength=strength)
+    assert batches == [2] * guided + [1] * (int(STEPS * strength) - guided)
 
 
-def test_at_the_end_it_changes_nothing_and_at_the_start_there_is_no_guidance() -> None:
-    pipe, _ = run(1.0, 1)
-    plain = PhotoMakerPipeline.from_pretrained(GOLDEN / "base", GOLDEN / "photomaker-v1.bin")
-    size = {"height": 64, "width": 64}
-    usual = plain(
-        PROMPT,
-        PHOTOS,
-        num_inference_steps=STEPS,
-        generator=[torch.Generator().manual_seed(1)],
-        output_type="latent",
-        **size,  # type: ignore[arg-type]
-    )
-    assert torch.equal(pipe, usual)  # type: ignore[arg-type]
-    assert torch.equal(run(0.0, 1)[0], run(1.0, 1, guidance_scale=1.0)[0])
+def test_it_is_the_pipeline_s_own(pipe: PhotoMakerPipeline) -> None:
+    """Of a pipeline opened with it; one opened without never stops."""
+    fresh = PhotoMakerPipeline.from_pretrained(GOLDEN / "base", GOLDEN / "photomaker-v1.bin")
+    assert torch.equal(run(pipe, 1, stop=1.0)[0], run(fresh, 1, stop=fresh.guidance_stop)[0])
 
 
-def test_guidance_counts_only_before_it() -> None:
-    """Without it from the first step on, the scale and the negative prompt mean nothing; later they do."""
-    never = [run(0.0, 1, guidance_scale=scale, negative_prompt=words)[0] for scale, words in ((3, "rain"), (7, "sun"))]
-    assert torch.equal(*never)
-    half = [run(0.5, 1, guidance_scale=scale)[0] for scale in (3.0, 7.0)]
-    assert not torch.allclose(*half, atol=1e-2)
+def test_none_at_all_is_as_without_guidance(pipe: PhotoMakerPipeline) -> None:
+    none, batches = run(pipe, 1, stop=0.0, negative_prompt="rain", **MERGED_FROM_THE_START)
+    assert batches == [1] * 4
+    assert torch.equal(none, run(pipe, 1, stop=1.0, guidance_scale=1.0, **MERGED_FROM_THE_START)[0])
+
+
+def test_guidance_counts_before_it(pipe: PhotoMakerPipeline) -> None:
+    weak, strong = (run(pipe, 1, guidance_scale=scale)[0] for scale in (3.0, 7.0))
+    assert not torch.allclose(weak, strong, atol=1e-2)
 
 
 @pytest.mark.parametrize("merge_step", [0, 2, 4])
-def test_each_image_is_of_the_person_and_of_its_own_seed(merge_step: int) -> None:
-    """Whether the person is merged in before guidance stops, with its last step, or after."""
-    options: dict[str, Any] = {"start_merge_step": merge_step}
-    both, _ = run(0.5, 1, 2, **options)
+def test_each_image_is_of_the_person_and_of_its_own_seed(pipe: PhotoMakerPipeline, merge_step: int) -> None:
+    both, _ = run(pipe, 1, 2, start_merge_step=merge_step)
     for index, seed in enumerate((1, 2)):
-        torch.testing.assert_close(both[index], run(0.5, seed, **options)[0][0], atol=1e-4, rtol=0)
-    assert not torch.allclose(both, run(0.5, 1, 2, photos=PHOTOS[1:2], **options)[0], atol=1e-4)
+        torch.testing.assert_close(both[index], run(pipe, seed, start_merge_step=merge_step)[0][0], atol=1e-4, rtol=0)
+    assert not torch.allclose(both, run(pipe, 1, 2, start_merge_step=merge_step, photos=PHOTOS[1:2])[0], atol=1e-4)
 
 
-def test_the_next_run_is_guided_again() -> None:
-    pipe = opened(0.5)
-    options: dict[str, Any] = {"num_inference_steps": STEPS, "height": 64, "width": 64, "output_type": "latent"}
-    first, second = (pipe(PROMPT, PHOTOS, generator=torch.Generator().manual_seed(1), **options) for _ in range(2))
-    assert torch.equal(first, second)  # type: ignore[arg-type]
+def test_the_next_run_is_guided_again(pipe: PhotoMakerPipeline) -> None:
+    (first, batches), (second, again) = run(pipe, 1), run(pipe, 1)
+    assert torch.equal(first, second)
+    assert batches == again == [2] * 4 + [1] * 2

@@ -1,16 +1,11 @@
-"""The nano checkpoint, loaded once, and the network that reads its pictures."""
-
-from pathlib import Path
+"""The nano checkpoint, loaded once."""
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")
 def nano():
     """The pipeline as src/photomaker/nano/fal.toml serves it."""
-    from photomaker import PhotoMakerPipeline
+    from training.cases import load_nano
 
-    folder = ROOT / "src/photomaker/nano"
-    return PhotoMakerPipeline.from_pretrained(folder / "base", folder / "photomaker-v1.safetensors", scheduler="euler")
+    return load_nano()

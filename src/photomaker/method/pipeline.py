@@ -51,7 +51,8 @@ class PhotoMakerPipeline:
     Args:
         sdxl: A Stable Diffusion XL pipeline with the adapter's LoRA in its UNet.
         id_encoder: The adapter's ID encoder, on the same device and of the same dtype.
-        guidance_stop: The part of the schedule, 0 to 1, after which guidance stops; 1: never, as published.
+        guidance_stop: The part of the steps that see the person, 0 to 1, after which guidance stops; 1: never, as
+            published.
     """
 
     def __init__(self, sdxl: StableDiffusionXLPipeline, id_encoder: IDEncoder, *, guidance_stop: float = 1.0) -> None:
@@ -91,7 +92,7 @@ class PhotoMakerPipeline:
                 id; None: SDXL base 1.0 on the hub.
             loras: Further LoRAs with their weights.
             scheduler: A name of :data:`photomaker.weights.checkpoints.SCHEDULERS`; None keeps the base's own.
-            guidance_stop: The part of the schedule after which guidance stops.
+            guidance_stop: The part of the steps that see the person after which guidance stops.
             dtype: Of all weights.
             device: Where they go.
 
@@ -244,11 +245,13 @@ class PhotoMakerPipeline:
             if self.text2img.vae.config.latent_channels == STOCK_LATENT_CHANNELS:
                 arguments["image"] = self.sample(self.encode(picture), generators, num_images)
 
-        guided_steps = round(self.guidance_stop * num_inference_steps) - first_step
-        if guidance_scale <= 1 or guided_steps <= 0:
+        steps = num_inference_steps - first_step
+        text_only_steps = min(max(0, merge_step + 1 - first_step), steps)
+        guided_steps = text_only_steps + round(self.guidance_stop * (steps - text_only_steps))
+        if guidance_scale <= 1 or guided_steps == 0:
             guidance_scale = 0.0
 
-        merged_from_the_start = first_step > merge_step
+        merged_from_the_start = text_only_steps == 0
         positive = settled(conditioning.identity) if merged_from_the_start else conditioning.text_only
         merge = DelayedMerge(
             conditioning.identity,

@@ -55,7 +55,7 @@ class Recipe:
         base: A diffusers folder or a single file.
         config: How a single-file base is configured: a diffusers folder or hub id; None: as SDXL base 1.0.
         scheduler: A name of :data:`photomaker.weights.checkpoints.SCHEDULERS`; None keeps the base's own.
-        guidance_stop: The part of the schedule after which guidance stops.
+        guidance_stop: The part of the steps that see the person after which guidance stops.
         hub: Where diffusers finds what a single file lacks.
         pins: Of those files whose content is pinned.
     """
