@@ -24,6 +24,8 @@ FACE_WEIGHT = 2.5
 FEATURE_WEIGHT = 5.0
 FEATURES = ((50.5, 56.0), (77.5, 56.0), (64.0, 80.0))
 """Eyes and mouth: across and down, of 128."""
+FEATURE_REACH = 13.0
+"""With brows and the rims of glasses."""
 TOWARDS_DETAIL = 1.6
 """Above 1: pictures are seen with little noise, which decides the details, more often than with much."""
 NAMING_WEIGHT = 0.05
@@ -71,7 +73,7 @@ def face_weights(side: int) -> Tensor:
     row, column = torch.meshgrid(places, places, indexing="ij")
     weights = torch.where((row - 58).hypot(column - 64) <= 55, FACE_WEIGHT, 1.0)
     for across, down in FEATURES:
-        weights[(row - down).hypot(column - across) <= 10] = FEATURE_WEIGHT
+        weights[(row - down).hypot(column - across) <= FEATURE_REACH] = FEATURE_WEIGHT
     return weights / weights.mean()
 
 
