@@ -163,6 +163,18 @@ def test_a_prompt_is_projected_once_before_the_merge_and_once_after() -> None:
     torch.testing.assert_close(made(pipe, num_images=2), expected, atol=1e-4, rtol=0)
 
 
+def test_a_prompt_is_projected_once_more_where_guidance_ends() -> None:
+    pipe = load()
+    pipe.guidance_stop = 0.5
+    expected = made(pipe, num_images=2)
+    accelerate(pipe, InferenceSettings(fuse_projections=True, project_prompts_once=True))
+    batches: list[int] = []
+    block = next(block for block in pipe.text2img.unet.modules() if hasattr(block, "prompt_projection"))
+    block.prompt_projection.register_forward_hook(lambda _, __, projected: batches.append(len(projected)))  # type: ignore
+    torch.testing.assert_close(made(pipe, num_images=2), expected, atol=1e-4, rtol=0)
+    assert batches == [4, 4, 2]
+
+
 def test_pictures_are_decoded_one_by_one() -> None:
     pipe = load()
     batches: list[int] = []

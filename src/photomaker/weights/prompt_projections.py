@@ -1,8 +1,8 @@
 """The cross-attention's keys and values, projected once a prompt instead of once a step.
 
-They depend on the prompt alone, which changes once in a request, where the person is merged in. The projection moves
-from inside the attention, where a compiler fixes it, to in front of its transformer block: a hook hands the block the
-projected prompt in the prompt's place.
+They depend on the prompt alone, which changes in a request only where the person is merged in, and where guidance ends
+before the last step. The projection moves from inside the attention, where a compiler fixes it, to in front of its
+transformer block: a hook hands the block the projected prompt in the prompt's place.
 """
 
 import weakref
