@@ -230,7 +230,7 @@ class PhotoMakerPipeline:
             "generator": generators,
             "output_type": "latent",
         }
-        first_step = 0
+        steps = num_inference_steps
         pipe = self.text2img
         if initial_image is None:
             arguments |= {"height": height, "width": width}
@@ -240,12 +240,11 @@ class PhotoMakerPipeline:
             steps = min(int(num_inference_steps * initial_image_strength), num_inference_steps)
             if steps == 0:  # stock img2img would run on an empty schedule
                 return self.scaled(self.encode(picture).mode()).expand(num_images, -1, -1, -1)
-            first_step = num_inference_steps - steps
             arguments |= {"image": picture, "strength": initial_image_strength}
             if self.text2img.vae.config.latent_channels == STOCK_LATENT_CHANNELS:
                 arguments["image"] = self.sample(self.encode(picture), generators, num_images)
 
-        steps = num_inference_steps - first_step
+        first_step = num_inference_steps - steps
         text_only_steps = min(max(0, merge_step + 1 - first_step), steps)
         guided_steps = text_only_steps + round(self.guidance_stop * (steps - text_only_steps))
         if guidance_scale <= 1 or guided_steps == 0:
