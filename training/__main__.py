@@ -35,13 +35,14 @@ STAGES = {
     "warm": ("training.warm", "start_from_shipped"),
     "wider": ("training.wider", "widen"),
     "polish": ("training.polish", "polish"),
+    "sharper": ("training.sharper", "sharpen"),
     "enlarge": ("training.enlarge", "enlarge"),
     "samples": ("training.samples", "draw_samples"),
     "export": ("training.export", "export"),
 }
 
-ON_REQUEST = ("warm", "wider", "polish", "enlarge", "samples")
-IN_PARALLEL = ("vae", "base", "adapter", "adapter-v2", "style", "drawn", "decoder", "polish")
+ON_REQUEST = ("warm", "wider", "polish", "sharper", "enlarge", "samples")
+IN_PARALLEL = ("vae", "base", "adapter", "adapter-v2", "style", "drawn", "decoder", "polish", "sharper")
 
 
 def main() -> None:

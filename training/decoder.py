@@ -123,6 +123,35 @@ def recoloured(made: Tensor, before: Tensor) -> Tensor:
     return F.relu(F.avg_pool2d(made - before, 8).abs() - BLOT).mean()
 
 
+def decoder_loss(
+    vae: AutoencoderKL,
+    before: AutoencoderKL,
+    discriminator: PatchDiscriminator,
+    given: Tensor,
+    wanted: Tensor,
+    known: int,
+    *,
+    judged: bool,
+) -> tuple[Tensor, Tensor]:
+    """What is asked of a decoder and its discriminator, and the pictures that it made of the first `known` latents.
+
+    `given`: latents of the decoder's scale [n, channels, h, w]; those from `known` on were drawn, and `wanted`
+    [n, 3, 8h, 8w] only resembles them: their colours are to stay as `before`. `judged`: whether the verdicts count.
+    """
+    every = vae.decode(given).sample.float()
+    made, made_of_drawn = every[:known], every[known:]
+    on_every, on_wanted = discriminator(every.detach()), discriminator(wanted)
+    loss = LIKENESS_WEIGHT * reconstruction_loss(made, wanted[:known])
+    loss = loss + hinge_loss(on_every[-1], on_wanted[-1]).float()
+    if len(made_of_drawn):
+        with torch.no_grad():
+            made_before = before.decode(given[known:]).sample.float()
+        loss = loss + COLOUR_WEIGHT * recoloured(made_of_drawn, made_before)
+    if judged:
+        loss = loss + crispness_loss(discriminator, made, made_of_drawn, on_wanted).float()
+    return loss, made
+
+
 @torch.no_grad()
 def guessed(base: Base, latents: Tensor, chosen: Sequence[int], rng: random.Random) -> Tensor:
     """Latents as the UNet takes them to be, somewhere in the last third of the way to the picture."""
@@ -172,17 +201,9 @@ def refine_decoder() -> None:
         shown = [*chosen, *(drawn_like[place] for place in imagined)]
         wanted = to_tensor(np.stack([pictures[index] for index in shown])).to(DEVICE)
         with half_precision():
-            every = vae.decode(given).sample.float()
-            made, made_of_drawn = every[:count], every[count:]
-            on_every, on_wanted = discriminator(every.detach()), discriminator(wanted)
-            loss = LIKENESS_WEIGHT * reconstruction_loss(made, wanted[:count])
-            loss = loss + hinge_loss(on_every[-1], on_wanted[-1]).float()
-            if imagined:
-                with torch.no_grad():
-                    made_before = before.decode(given[count:]).sample.float()
-                loss = loss + COLOUR_WEIGHT * recoloured(made_of_drawn, made_before)
-            if step >= JUDGED_FROM * SCHEDULE.steps:
-                loss = loss + crispness_loss(discriminator, made, made_of_drawn, on_wanted).float()
+            loss, _ = decoder_loss(
+                vae, before, discriminator, given, wanted, count, judged=step >= JUDGED_FROM * SCHEDULE.steps
+            )
         return loss
 
     def save() -> None:

@@ -15,10 +15,11 @@ from PIL import ImageFilter
 from torch import nn
 
 from photomaker.method.prompts import TRIGGER
-from training import drawn, loop, team
+from training import drawn, loop, sharper, team
 from training.batches import Ahead, window_at
 from training.captions import CLASS_WORDS, caption
 from training.cases import cases, load_nano, renders
+from training.decoder import PatchDiscriminator
 from training.enlarge import enlarged
 from training.export import NANO
 from training.identity import draw_photo
@@ -201,6 +202,28 @@ def test_a_wider_autoencoder_computes_the_same_and_its_twins_learn_different_thi
     (drawn - pictures).square().mean().backward()
     one, other = wide.decoder.conv_norm_out.weight.grad.unflatten(0, (-1, 2)).unbind(1)
     assert (one - other).abs().min() > 0
+
+
+def test_a_sharper_autoencoder_is_judged_by_the_discriminator_that_judged_the_decoder(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    decoder, judge = nn.Linear(2, 2), PatchDiscriminator()
+    state = tmp_path / "decoder.state.pt"
+    monkeypatch.setattr(sharper, "DECODER_STATE", state)
+    fresh, judged = PatchDiscriminator(), PatchDiscriminator()
+    before = [parameter.clone() for parameter in fresh.parameters()]
+    sharper.adopt_judgement(fresh)
+    assert all(map(torch.equal, fresh.parameters(), before))
+    torch.save({"parameters": [*decoder.state_dict().values(), *judge.state_dict().values()]}, state)
+    sharper.adopt_judgement(judged)
+    pictures = torch.rand(1, 3, 32, 32)
+    assert torch.equal(judged(pictures)[-1], judge(pictures)[-1])
+
+
+def test_the_hard_pictures_are_all_those_in_hard_styles():
+    of_people = 64 * PICTURES_EACH
+    hard = set(sharper.hard_pictures(of_people))
+    assert {describe(index)[2] for index in hard} == set(sharper.HARD_STYLES)
+    assert not any(describe(index)[2] in sharper.HARD_STYLES for index in set(range(of_people)) - hard)
 
 
 @pytest.mark.parametrize("name", ["photomaker", "photomaker-style"])
