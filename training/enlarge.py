@@ -3,7 +3,7 @@
 Guidance makes drawn latents deviate more than those of renders, and that of a better base, or that ends early, less so.
 A decoder that learned from the former's draws the latter's flat and soft, unless they are as large.
 
-The factor comes on top of what the autoencoder has: what ships was enlarged already.
+The factor comes on top of what the autoencoder has: the decoder that ships learned what it had (`sharper`).
 """
 
 from __future__ import annotations

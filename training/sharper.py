@@ -32,7 +32,7 @@ from training.team import TEAM
 
 BATCH = per_step(cpu=8, gpu=32)
 SCHEDULE = Schedule(
-    steps=10_560 // BATCH,
+    steps=13_120 // BATCH,
     rate=5e-4,
     matrix_rate=1e-3,
     flat=0.3,
@@ -40,11 +40,13 @@ SCHEDULE = Schedule(
     average_over=100,
     seed=14,
 )
-JUDGED_FROM, JUDGED_UNTIL = 0.03, 0.55
-"""The shares of the stage between which the discriminator has a say; likeness alone has the last."""
+JUDGED_FROM, LIKENESS_ALONE = 0.02, (0.44, 0.8)
+"""The share of the stage from which on the discriminator has a say, and those between which it has none. It needs the
+last one: likeness alone gains decibels, and makes drawn latents soft.
+"""
 DECODER_STATE = WORK / "decoder.state.pt"
 HARD_STYLES = ("lineart", "enhance", "comic", "neonpunk")
-"""The inked and the contrasty, of which an autoencoder knows least; a quarter of the pictures at the end."""
+"""The inked and the contrasty, of which an autoencoder knows least; a quarter of the pictures while nobody judges."""
 DECIBELS_WEIGHT = 0.1
 """Of the logarithm of the squared error: pictures count alike, be they hard or easy, as decibels do."""
 NEARNESS_WEIGHT = 0.3
@@ -94,9 +96,9 @@ def sharpen() -> None:
     def loss_at(step: int) -> Tensor:
         rng, done = random.Random(16 * step + TEAM.rank), step / SCHEDULE.steps
         count = len(TEAM.part_of(range(BATCH)))
-        quarter, judging = count // 4, done < JUDGED_UNTIL
-        chosen = [rng.randrange(total) for _ in range(count - quarter)]
-        chosen = [*chosen, *rng.choices(hard, k=0 if judging else quarter)][::-1]
+        quarter, judging = count // 4, not LIKENESS_ALONE[0] <= done < LIKENESS_ALONE[1]
+        chosen = rng.choices(hard, k=0 if judging else quarter)
+        chosen += [rng.randrange(total) for _ in range(count - quarter)]
         imagined = rng.sample(range(len(drawn_like)), quarter if judging else 0)
         shown = [*chosen, *(drawn_like[place] for place in imagined)]
         wanted = to_tensor(np.stack([pictures[index] for index in shown])).to(DEVICE)
