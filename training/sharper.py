@@ -1,7 +1,7 @@
 """Stage `sharper`, on request, after `drawn`: encoder and decoder together once more, for the UNet that there is.
 
-That UNet is nowhere nearer to latents than a tenth of what they deviate by, so they may move a little beside it; and
-the decoder keeps seeing those from before, too.
+Where latents are hidden by 0.4 of noise its guess of them is off by more than a tenth, so they may move by less without
+its noticing; and the decoder keeps seeing those from before, too.
 """
 
 from __future__ import annotations
