@@ -27,7 +27,7 @@ from training.decoder import LIKENESS_WEIGHT, PatchDiscriminator, decoder_loss
 from training.device import DEVICE, half_precision, per_step
 from training.drawn import load_drawn
 from training.loop import Group, Schedule, groups_of, train
-from training.pictures import PICTURES_EACH, PLAIN_PHOTOS, WORK, describe, load_pictures
+from training.pictures import WORK, describe, load_pictures
 from training.team import TEAM
 
 BATCH = per_step(cpu=8, gpu=32)
@@ -71,8 +71,7 @@ def adopt_judgement(discriminator: PatchDiscriminator) -> None:
 
 def hard_pictures(count: int) -> Sequence[int]:
     """Which of the first `count` pictures are in one of the hard styles."""
-    styled = (index for index in range(count) if index % PICTURES_EACH >= PLAIN_PHOTOS)
-    return [index for index in styled if describe(index)[2] in HARD_STYLES]
+    return [index for index in range(count) if describe(index)[2] in HARD_STYLES]
 
 
 def sharpen() -> None:
